@@ -1,0 +1,190 @@
+//! Why an enclave is not running, in words that a person can act on.
+
+use crate::UnixMillis;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A failure as the record's `error` shows it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Failure {
+    /// What kind of failure; stable, for programs.
+    pub code: FailureCode,
+    /// What was wrong and where.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+    /// When it was noticed.
+    pub at: UnixMillis,
+}
+
+impl Failure {
+    /// A failure with its code's usual hint.
+    #[must_use]
+    pub fn new(code: FailureCode, message: impl Into<String>, at: UnixMillis) -> Self {
+        Self { code, message: message.into(), hint: code.hint().to_owned(), at }
+    }
+}
+
+/// The kinds of failure; the names are stable, programs may match on them.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[non_exhaustive]
+pub enum FailureCode {
+    /// The enclave's attestation document did not verify.
+    AttestationRejected,
+    /// The enclave did not answer on vsock in time.
+    AttestationUnavailable,
+    /// EC2 has no capacity, or the account's quota is used up.
+    CapacityUnavailable,
+    /// A live enclave's configuration was edited.
+    ConfigurationChangeRefused,
+    /// The deploy did not finish within its deadline.
+    DeployTimeout,
+    /// The EIF could not be read from S3 for a reason other than its absence.
+    EifFetchFailed,
+    /// The object is not a valid EIF.
+    EifInvalid,
+    /// The bucket, key or version does not exist, or may not be read.
+    EifNotFound,
+    /// nitro-cli could not start the enclave.
+    EnclaveStartFailed,
+    /// The enclave ended by itself and is not to be started again.
+    EnclaveStopped,
+    /// The instance ended without having been asked to.
+    HostLost,
+    /// The instance runs but its agent was never heard of.
+    HostUnreachable,
+    /// The parent lacks the CPUs or the memory for the enclave.
+    InsufficientHostResources,
+    /// The record's configuration cannot be used.
+    InvalidConfiguration,
+    /// EC2 refused to launch the instance.
+    LaunchFailed,
+    /// The EIF's measurements are not the expected ones; it was never launched.
+    MeasurementMismatch,
+    /// This version does not serve that request.
+    NotSupported,
+    /// The document is authentic, but the record asks for a verified one.
+    NotVerified,
+}
+
+impl FailureCode {
+    /// Every code, in alphabetical order.
+    pub const ALL: [Self; 18] = [
+        Self::AttestationRejected,
+        Self::AttestationUnavailable,
+        Self::CapacityUnavailable,
+        Self::ConfigurationChangeRefused,
+        Self::DeployTimeout,
+        Self::EifFetchFailed,
+        Self::EifInvalid,
+        Self::EifNotFound,
+        Self::EnclaveStartFailed,
+        Self::EnclaveStopped,
+        Self::HostLost,
+        Self::HostUnreachable,
+        Self::InsufficientHostResources,
+        Self::InvalidConfiguration,
+        Self::LaunchFailed,
+        Self::MeasurementMismatch,
+        Self::NotSupported,
+        Self::NotVerified,
+    ];
+
+    /// The code's name in records and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AttestationRejected => "AttestationRejected",
+            Self::AttestationUnavailable => "AttestationUnavailable",
+            Self::CapacityUnavailable => "CapacityUnavailable",
+            Self::ConfigurationChangeRefused => "ConfigurationChangeRefused",
+            Self::DeployTimeout => "DeployTimeout",
+            Self::EifFetchFailed => "EifFetchFailed",
+            Self::EifInvalid => "EifInvalid",
+            Self::EifNotFound => "EifNotFound",
+            Self::EnclaveStartFailed => "EnclaveStartFailed",
+            Self::EnclaveStopped => "EnclaveStopped",
+            Self::HostLost => "HostLost",
+            Self::HostUnreachable => "HostUnreachable",
+            Self::InsufficientHostResources => "InsufficientHostResources",
+            Self::InvalidConfiguration => "InvalidConfiguration",
+            Self::LaunchFailed => "LaunchFailed",
+            Self::MeasurementMismatch => "MeasurementMismatch",
+            Self::NotSupported => "NotSupported",
+            Self::NotVerified => "NotVerified",
+        }
+    }
+
+    /// What usually helps.
+    #[must_use]
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::AttestationRejected => {
+                "read the failed check in the report; do not trust this enclave"
+            }
+            Self::AttestationUnavailable => {
+                "the image must contain keep, or another responder on vsock port 5005; \
+                 deploy it in debug mode and read its console"
+            }
+            Self::CapacityUnavailable => {
+                "try another availability zone or instance type, or raise the account's quota"
+            }
+            Self::ConfigurationChangeRefused => {
+                "destroy the enclave first, then deploy the new configuration"
+            }
+            Self::DeployTimeout => {
+                "`bailey show` tells which phase took so long; deploy again to retry"
+            }
+            Self::EifFetchFailed => {
+                "check the parent's route to S3 and its permission to read the bucket"
+            }
+            Self::EifInvalid => "build the image again and upload it whole",
+            Self::EifNotFound => {
+                "check eif_path and eif_version_id, and that the parent's role may read the object"
+            }
+            Self::EnclaveStartFailed => "the message holds nitro-cli's own words; see its E-code",
+            Self::EnclaveStopped => {
+                "the workload in the enclave ended; deploy it in debug mode and read its console"
+            }
+            Self::HostLost => "the instance is gone; deploy again to start on a new one",
+            Self::HostUnreachable => {
+                "check that the AMI runs bailey-agent and that it can reach DynamoDB"
+            }
+            Self::InsufficientHostResources => {
+                "choose a larger instance_type, or lower cpu_count or memory_mib"
+            }
+            Self::InvalidConfiguration => "correct the named field and write PENDING_DEPLOY again",
+            Self::LaunchFailed => {
+                "check the launch template, the subnets and the coordinator's permissions"
+            }
+            Self::MeasurementMismatch => {
+                "the object at eif_path is not the image that expected_pcrs describes; \
+                 publish the right image or correct expected_pcrs"
+            }
+            Self::NotSupported => "this version of Bailey cannot do that",
+            Self::NotVerified => {
+                "give expected_pcrs and debug_mode false, or drop require_verified"
+            }
+        }
+    }
+}
+
+impl fmt::Display for FailureCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_written_as_its_name_and_has_a_hint() {
+        for code in FailureCode::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert_eq!(format!("{code:?}"), code.as_str());
+            assert!(code.hint().len() > 20, "{code} has no useful hint");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The items of the hosts table, through which the coordinator and the agents speak.
+//!
+//! The partition key says who writes: `desired#<arn>` the coordinator, `observed#<arn>` and
+//! `beat#<arn>` the agent on the instance with that ARN. An agent's words are claims: the
+//! coordinator believes what a document proves and what EC2 says, nothing else.
+
+use crate::{
+    Base64Bytes, EnclaveId, Generation, PcrSet, S3Location, UnixMillis, failure::Failure,
+    record::RestartPolicy,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt};
+
+/// The partition key of the item that the coordinator writes for an instance.
+#[must_use]
+pub fn desired_key(instance_arn: &str) -> String {
+    format!("desired#{instance_arn}")
+}
+
+/// The partition key of the item in which an agent reports what changed.
+#[must_use]
+pub fn observed_key(instance_arn: &str) -> String {
+    format!("{OBSERVED_PREFIX}{instance_arn}")
+}
+
+/// The partition key of an agent's heartbeat.
+#[must_use]
+pub fn beat_key(instance_arn: &str) -> String {
+    format!("beat#{instance_arn}")
+}
+
+/// What every [`observed_key`] starts with.
+pub const OBSERVED_PREFIX: &str = "observed#";
+
+/// What an instance should run.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Desired {
+    /// Rises with every write; an agent ignores a lower one than it has seen.
+    pub version: u64,
+    /// Whether the host is to end everything it runs and take nothing new.
+    pub drain: bool,
+    /// The enclaves that should run here. What is absent is to be ended.
+    pub assignments: Vec<Assignment>,
+}
+
+/// One enclave that a host should run.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Assignment {
+    /// Whose enclave.
+    pub enclave_id: EnclaveId,
+    /// Which accepted request.
+    pub generation: Generation,
+    /// Where the image lies.
+    pub eif: EifSource,
+    /// vCPUs for the enclave.
+    pub cpu_count: u32,
+    /// Memory for the enclave, in MiB.
+    pub memory_mib: u32,
+    /// Whether to run in debug mode, in which PCR0 to PCR2 are zero.
+    pub debug: bool,
+    /// Measurements without which the image must not be launched; empty when none were given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub expected_pcrs: PcrSet,
+    /// What to do when the enclave ends by itself.
+    pub restart: RestartPolicy,
+    /// The nonce that the enclave's next document must carry.
+    pub nonce: Nonce,
+}
+
+/// An image in S3.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct EifSource {
+    /// Bucket and key.
+    pub location: S3Location,
+    /// The object's version; the newest at the time of the fetch when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    /// SHA-384 of the whole file, in hex, when the record demands it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha384: Option<crate::Pcr>,
+}
+
+/// A nonce that a document must carry; accepted once.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Nonce {
+    /// 32 random bytes.
+    pub bytes: Base64Bytes,
+    /// When the coordinator drew it.
+    pub issued_at: UnixMillis,
+    /// Counts the nonces of one generation from 1.
+    pub sequence: u64,
+}
+
+/// What an agent reports.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Observed {
+    /// Version of the agent.
+    pub agent_version: String,
+    /// The kernel's boot id: another one means that every enclave here ended.
+    pub boot_id: String,
+    /// The version of [`Desired`] that this report answers.
+    pub desired_version: u64,
+    /// When it was written, by the parent's clock.
+    pub reported_at: UnixMillis,
+    /// Every assignment that is wanted here or not yet gone.
+    pub assignments: Vec<ObservedAssignment>,
+}
+
+/// One assignment as its host sees it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ObservedAssignment {
+    /// Whose enclave.
+    pub enclave_id: EnclaveId,
+    /// Which accepted request.
+    pub generation: Generation,
+    /// How far the host is.
+    pub phase: HostPhase,
+    /// When each phase was first entered.
+    #[serde(default)]
+    pub entered: BTreeMap<HostPhase, UnixMillis>,
+    /// The enclave, once it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enclave: Option<RunningEnclave>,
+    /// What the agent measured of the image (never zero, in debug mode neither).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measurements: PcrSet,
+    /// The newest document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+    /// Why it is in [`HostPhase::Failed`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// How often the enclave was started again.
+    #[serde(default)]
+    pub restarts: u32,
+}
+
+/// A running enclave as nitro-cli names it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RunningEnclave {
+    /// nitro-cli's `EnclaveID`: `<instance id>-enc<hex>`.
+    pub nitro_id: String,
+    /// The vsock context id.
+    pub cid: u32,
+}
+
+/// A document that an enclave made for a nonce.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Answer {
+    /// The sequence of the nonce it answers.
+    pub sequence: u64,
+    /// The raw `COSE_Sign1`.
+    pub document: Base64Bytes,
+}
+
+/// How far a host is with an assignment, in the order in which they follow each other.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum HostPhase {
+    /// Read from the hosts table; nothing done yet.
+    Accepted,
+    /// The image is being read from S3 and measured.
+    Fetching,
+    /// The enclave pool is being set up.
+    Allocating,
+    /// nitro-cli is starting the enclave.
+    Starting,
+    /// The enclave is asked for a document.
+    Attesting,
+    /// The enclave runs and its document passed the agent's own check.
+    Running,
+    /// The enclave is being ended.
+    Stopping,
+    /// The enclave is gone, as asked.
+    Stopped,
+    /// The host gave up on it; `failure` says why. Nothing of it runs.
+    Failed,
+}
+
+impl HostPhase {
+    /// The text in items and records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "ACCEPTED",
+            Self::Fetching => "FETCHING",
+            Self::Allocating => "ALLOCATING",
+            Self::Starting => "STARTING",
+            Self::Attesting => "ATTESTING",
+            Self::Running => "RUNNING",
+            Self::Stopping => "STOPPING",
+            Self::Stopped => "STOPPED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+impl fmt::Display for HostPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An agent's heartbeat, with the progress of what takes long.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Beat {
+    /// When it was written, by the parent's clock.
+    pub at: UnixMillis,
+    /// Fetches that are under way.
+    #[serde(default)]
+    pub progress: Vec<FetchProgress>,
+}
+
+/// How much of an image has been read.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FetchProgress {
+    /// For which enclave.
+    pub enclave_id: EnclaveId,
+    /// For which accepted request.
+    pub generation: Generation,
+    /// Bytes read and measured.
+    pub done_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_an_older_agent_without_the_optional_parts_is_read() {
+        let text = r#"{"agent_version":"0.1.0","boot_id":"b","desired_version":1,"reported_at":5,
+            "assignments":[{"enclave_id":"e","generation":1,"phase":"FETCHING"}]}"#;
+        let observed: Observed = serde_json::from_str(text).unwrap();
+        assert_eq!(observed.assignments[0].phase, HostPhase::Fetching);
+        assert_eq!(observed.assignments[0].restarts, 0);
+    }
+
+    #[test]
+    fn phases_are_ordered_as_they_follow_each_other() {
+        assert!(HostPhase::Fetching < HostPhase::Starting);
+        assert!(HostPhase::Attesting < HostPhase::Running);
+        let json = serde_json::to_value(HostPhase::Attesting).unwrap();
+        assert_eq!(json, HostPhase::Attesting.as_str());
+    }
+}
