@@ -1,0 +1,86 @@
+//! Taking a request to deploy: a new generation begins.
+
+use crate::{
+    config::Config,
+    ledger::{Entry, Spec, State},
+};
+use bailey_model::{
+    Generation, UnixMillis,
+    failure::{Failure, FailureCode},
+    instance_type::{Fit, fit, fit_strictly},
+    record::{Configuration, Request},
+};
+use std::collections::BTreeMap;
+
+/// The entry with which a new generation of `request` begins, after `previous`.
+pub(crate) fn accept(
+    previous: Option<&Entry>,
+    request: &Request,
+    config: &Config,
+    now: UnixMillis,
+) -> Entry {
+    let blank = blank(previous, request, now);
+    let spec = request
+        .configuration
+        .as_ref()
+        .map_err(|error| Failure::new(FailureCode::InvalidConfiguration, error.to_string(), now))
+        .and_then(|configuration| spec(configuration, config, now));
+    match spec {
+        Ok(spec) => {
+            let promoted_because = spec.promoted_because.clone();
+            let mut entry = Entry { spec: Some(spec), ..blank }.moved(State::Accepting, now);
+            if let Some(reason) = promoted_because {
+                entry.note(now, reason);
+            }
+            entry
+        }
+        Err(failure) => Entry { failure: Some(failure), ..blank }.moved(State::Refusing, now),
+    }
+}
+
+/// What a generation starts from: only the generation's number, the version, the chain of reports
+/// and the events go on from one generation to the next.
+pub(crate) fn blank(previous: Option<&Entry>, request: &Request, now: UnixMillis) -> Entry {
+    Entry {
+        id: request.id.clone(),
+        version: previous.map_or(0, |entry| entry.version),
+        generation: previous.map_or(Generation(1), |entry| entry.generation.next()),
+        accepted_at: now,
+        spec: None,
+        state: State::Accepting,
+        entered: BTreeMap::new(),
+        failure: None,
+        refused: None,
+        attested: None,
+        chain: previous.and_then(|entry| entry.chain.clone()),
+        absent_since: None,
+        events: previous.map(|entry| entry.events.clone()).unwrap_or_default(),
+    }
+}
+
+fn spec(configuration: &Configuration, config: &Config, now: UnixMillis) -> Result<Spec, Failure> {
+    if configuration.require_verified
+        && (configuration.debug_mode || configuration.expected_pcrs.is_empty())
+    {
+        let message = "require_verified can only be met with expected_pcrs and debug_mode false";
+        return Err(Failure::new(FailureCode::NotVerified, message, now));
+    }
+    let asked = &configuration.instance_type;
+    let fitted = if config.strict_instance_types {
+        fit_strictly(asked, configuration.need()).map(Fit::AsAsked)
+    } else {
+        fit(asked, configuration.need())
+    };
+    let fitted = fitted.map_err(|unfit| {
+        let message = format!("configuration.instance_type: {unfit}");
+        Failure::new(FailureCode::InvalidConfiguration, message, now)
+    })?;
+    let (instance_type, promoted_because) = match fitted {
+        Fit::AsAsked(_) => (asked.clone(), None),
+        Fit::Promoted { to, because, .. } => {
+            let reason = format!("{to} is used instead of {asked}: {because}");
+            (to, Some(reason))
+        }
+    };
+    Ok(Spec { configuration: configuration.clone(), instance_type, promoted_because })
+}

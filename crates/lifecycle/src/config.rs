@@ -1,0 +1,46 @@
+//! The settings on which decisions depend.
+
+use bailey_attestation::TrustedRoots;
+use std::{collections::BTreeMap, time::Duration};
+
+/// The settings on which decisions depend.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Names this installation of Bailey in tokens and tags; two installations in one account must
+    /// not share it.
+    pub deployment: String,
+    /// From what instances are launched.
+    pub template: LaunchTemplate,
+    /// The parents' role, to which PCR3 is bound; unchecked when absent.
+    pub role_arn: Option<String>,
+    /// The roots that a document's chain may start at.
+    pub roots: TrustedRoots,
+    /// Bucket of the attestation reports.
+    pub reports_bucket: String,
+    /// Whether a type that cannot host the enclave is refused instead of promoted.
+    pub strict_instance_types: bool,
+    /// How long a record must be gone before its enclave is ended.
+    pub absence_grace: Duration,
+    /// How long a nonce may be answered.
+    pub nonce_ttl: Duration,
+    /// From the acceptance of a request to its enclave's first accepted document.
+    pub deploy_timeout: Duration,
+    /// From the launch to the agent's first report.
+    pub host_timeout: Duration,
+    /// How long a host may take to end its enclave before the instance is terminated anyway.
+    pub drain_timeout: Duration,
+    /// How far the enclave's clock may be off.
+    pub skew: Duration,
+    /// Names and versions of the programs, for reports.
+    pub software: BTreeMap<String, String>,
+}
+
+/// A launch template at one version; the number is part of an intent, so that a retry stays
+/// verbatim when somebody edits the template.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LaunchTemplate {
+    /// The template's name.
+    pub name: String,
+    /// The version's number.
+    pub version: u64,
+}

@@ -1,0 +1,152 @@
+//! Launch intents: one intent yields at most one instance.
+//!
+//! An intent is written down before its EC2 call and holds the whole request. EC2 honours the
+//! client token for at least 24 hours: the same request under the same token yields the same
+//! instance, so an intent may be resent verbatim until its answer is known.
+
+use crate::config::Config;
+use crate::ledger::Spec;
+use bailey_model::{
+    EnclaveId, Generation, UnixMillis,
+    failure::{Failure, FailureCode},
+    instance_type::InstanceType,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How long an intent may be resent: EC2 remembers a token for at least 24 hours, and an hour is
+/// kept between that and us.
+pub const RESEND_LIMIT: Duration = Duration::from_hours(23);
+
+/// Tag: which installation of Bailey an instance belongs to.
+pub const TAG_DEPLOYMENT: &str = "bailey:deployment";
+/// Tag: whose enclave an instance was launched for.
+pub const TAG_ENCLAVE: &str = "bailey:enclave";
+/// Tag: for which accepted request.
+pub const TAG_GENERATION: &str = "bailey:generation";
+
+/// The intent to launch one instance.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LaunchIntent {
+    /// The complete request, resent verbatim.
+    pub request: LaunchRequest,
+    /// When it was decided.
+    pub decided_at: UnixMillis,
+}
+
+/// A `RunInstances` request for one instance.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LaunchRequest {
+    /// `ClientToken`: 64 hex digits.
+    pub client_token: String,
+    /// Name of the launch template.
+    pub template_name: String,
+    /// Number of the template's version.
+    pub template_version: u64,
+    /// The type to launch.
+    pub instance_type: InstanceType,
+    /// The zone; EC2 or the template chooses when absent.
+    pub availability_zone: Option<String>,
+    /// Tags of the instance.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl LaunchIntent {
+    /// The intent for the first attempt of a generation.
+    #[must_use]
+    pub(crate) fn new(
+        id: &EnclaveId,
+        generation: Generation,
+        spec: &Spec,
+        config: &Config,
+        now: UnixMillis,
+    ) -> Self {
+        let attempt = 1;
+        let tags = BTreeMap::from([
+            (TAG_DEPLOYMENT.to_owned(), config.deployment.clone()),
+            (TAG_ENCLAVE.to_owned(), id.to_string()),
+            (TAG_GENERATION.to_owned(), generation.to_string()),
+            ("Name".to_owned(), format!("bailey {id}")),
+        ]);
+        Self {
+            request: LaunchRequest {
+                client_token: client_token(&config.deployment, id, generation, attempt),
+                template_name: config.template.name.clone(),
+                template_version: config.template.version,
+                instance_type: spec.instance_type.clone(),
+                availability_zone: spec.configuration.availability_zones.first().cloned(),
+                tags,
+            },
+            decided_at: now,
+        }
+    }
+
+    /// Whether EC2 still knows the token for certain.
+    #[must_use]
+    pub fn may_be_sent(&self, now: UnixMillis) -> bool {
+        now.since(self.decided_at) < RESEND_LIMIT
+    }
+}
+
+/// The token of an attempt: SHA-256 in hex over what identifies it, each part ended by a line feed,
+/// which no part can hold. 64 ASCII characters, as many as EC2 allows.
+fn client_token(deployment: &str, id: &EnclaveId, generation: Generation, attempt: u32) -> String {
+    let identity = format!("{deployment}\n{id}\n{generation}\n{attempt}\n");
+    hex::encode(Sha256::digest(identity.as_bytes()))
+}
+
+/// An instance, as the answer to a launch describes it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Launched {
+    /// The instance's id.
+    pub instance_id: String,
+    /// The instance's ARN.
+    pub instance_arn: String,
+    /// The zone it was put in.
+    pub availability_zone: String,
+}
+
+/// EC2's refusal of a launch: it launched nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LaunchRefused {
+    /// EC2's error code.
+    pub code: String,
+    /// EC2's message.
+    pub message: String,
+}
+
+impl LaunchRefused {
+    pub(crate) fn failure(&self, now: UnixMillis) -> Failure {
+        let code = match self.code.as_str() {
+            "InsufficientInstanceCapacity"
+            | "InsufficientHostCapacity"
+            | "InstanceLimitExceeded"
+            | "VcpuLimitExceeded" => FailureCode::CapacityUnavailable,
+            _ => FailureCode::LaunchFailed,
+        };
+        Failure::new(code, format!("RunInstances: {}: {}", self.code, self.message), now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_64_ascii_characters_and_its_own_for_each_attempt() {
+        let id: EnclaveId = "enc_1".parse().unwrap();
+        let token = client_token("dev", &id, Generation(1), 1);
+        assert_eq!(token.len(), 64);
+        assert!(token.is_ascii());
+        assert_eq!(token, client_token("dev", &id, Generation(1), 1));
+        for other in [
+            client_token("prod", &id, Generation(1), 1),
+            client_token("dev", &"enc_11".parse().unwrap(), Generation(1), 1),
+            client_token("dev", &id, Generation(11), 1),
+            client_token("dev", &id, Generation(1), 2),
+        ] {
+            assert_ne!(token, other);
+        }
+    }
+}

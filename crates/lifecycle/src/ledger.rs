@@ -1,0 +1,271 @@
+//! What is remembered about an enclave id.
+//!
+//! The ledger is the truth; the web app's record shows a projection of it.
+
+use crate::launch::LaunchIntent;
+use bailey_model::{
+    EnclaveId, Generation, PcrSet, UnixMillis,
+    failure::Failure,
+    hosts::Nonce,
+    instance_type::InstanceType,
+    record::Configuration,
+    report::{PcrSource, Verdict},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One enclave id's entry. It outlives the record, so that a generation is never used twice.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Entry {
+    /// Whose entry.
+    pub id: EnclaveId,
+    /// Counts the writes; a write is conditional on the version that was read.
+    pub version: u64,
+    /// Counts the accepted requests to deploy.
+    pub generation: Generation,
+    /// When this generation was accepted.
+    pub accepted_at: UnixMillis,
+    /// What was accepted; later edits of the record do not reach it.
+    pub spec: Option<Spec>,
+    /// Where the lifecycle is.
+    pub state: State,
+    /// When each state of this generation was first entered.
+    pub entered: BTreeMap<String, UnixMillis>,
+    /// Why this generation failed.
+    pub failure: Option<Failure>,
+    /// Why the newest request was refused, when it was.
+    pub refused: Option<Failure>,
+    /// What the newest accepted document proved, while its enclave lives.
+    pub attested: Option<Attested>,
+    /// The newest report; the next one names it.
+    pub chain: Option<ChainHead>,
+    /// When the record was first found missing.
+    pub absent_since: Option<UnixMillis>,
+    /// What happened, oldest first; the newest [`Entry::EVENTS`] are kept.
+    pub events: Vec<Event>,
+}
+
+impl Entry {
+    /// How many events are kept.
+    pub const EVENTS: usize = 40;
+
+    /// Notes an event.
+    pub(crate) fn note(&mut self, at: UnixMillis, text: impl Into<String>) {
+        self.events.push(Event { at, generation: self.generation, text: text.into() });
+        let surplus = self.events.len().saturating_sub(Self::EVENTS);
+        self.events.drain(..surplus);
+    }
+
+    /// This entry in another state, with the change noted.
+    #[must_use]
+    pub(crate) fn moved(&self, state: State, now: UnixMillis) -> Self {
+        let mut next = self.clone();
+        let name = state.name();
+        next.entered.entry(name.to_owned()).or_insert(now);
+        next.note(now, name);
+        next.state = state;
+        next
+    }
+
+    /// Whether anything may still have to be done.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        !matches!(self.state, State::Ended { .. })
+    }
+}
+
+/// What was accepted.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Spec {
+    /// The record's configuration.
+    pub configuration: Configuration,
+    /// The type to launch.
+    pub instance_type: InstanceType,
+    /// Why it is another type than the configuration's.
+    pub promoted_because: Option<String>,
+}
+
+/// Where the lifecycle of a generation is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "name", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum State {
+    /// The request is taken; the record still says `PENDING_DEPLOY`. Nothing is launched before it
+    /// says otherwise, so a `PENDING_DEPLOY` that is read later is another request.
+    Accepting,
+    /// The configuration cannot be used; the record does not say so yet.
+    Refusing,
+    /// An instance may or may not have been launched.
+    Launching {
+        /// The request, resent until its answer is known.
+        intent: LaunchIntent,
+        /// Set when the instance is to be terminated as soon as it is known.
+        cancelled: Option<Outcome>,
+    },
+    /// The instance is known; its agent is to run the enclave and to answer the nonce.
+    Deploying {
+        /// Where.
+        host: Host,
+        /// The nonce outstanding.
+        nonce: Nonce,
+        /// Since when an answer is awaited; deadlines count from here.
+        since: UnixMillis,
+        /// How many restarts the host had reported when the nonce was drawn.
+        restarts: u32,
+    },
+    /// A document was judged; its report is not stored yet.
+    Reporting {
+        /// Where.
+        host: Host,
+        /// The judgement with its report.
+        judgement: Judgement,
+        /// How many restarts the host had reported when the nonce was drawn.
+        restarts: u32,
+    },
+    /// The enclave runs and its document was accepted.
+    Deployed {
+        /// Where.
+        host: Host,
+        /// Sequence of the nonce that was answered.
+        sequence: u64,
+        /// How many restarts the host had reported by then.
+        restarts: u32,
+    },
+    /// The host is asked to end the enclave.
+    Draining {
+        /// Where.
+        host: Host,
+        /// How it ends.
+        outcome: Outcome,
+        /// Since when.
+        since: UnixMillis,
+    },
+    /// The instance is being terminated.
+    Terminating {
+        /// Where.
+        host: Host,
+        /// How it ends.
+        outcome: Outcome,
+        /// Since when.
+        since: UnixMillis,
+    },
+    /// Nothing runs; EC2 said so.
+    Ended {
+        /// How it ended.
+        outcome: Outcome,
+        /// Where it ran, for people who look into why.
+        host: Option<Host>,
+    },
+}
+
+impl State {
+    /// The state's name, as events and the record's phase show it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accepting => "ACCEPTED",
+            Self::Refusing => "REFUSED",
+            Self::Launching { .. } => "LAUNCHING",
+            Self::Deploying { .. } => "BOOTING",
+            Self::Reporting { .. } => "VERIFYING",
+            Self::Deployed { .. } => "RUNNING",
+            Self::Draining { .. } => "DRAINING",
+            Self::Terminating { .. } => "TERMINATING",
+            Self::Ended { outcome: Outcome::Destroyed, .. } => "DESTROYED",
+            Self::Ended { outcome: Outcome::Failed, .. } => "FAILED",
+        }
+    }
+
+    /// The host, in the states in which it may still run something.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        match self {
+            Self::Deploying { host, .. }
+            | Self::Reporting { host, .. }
+            | Self::Deployed { host, .. }
+            | Self::Draining { host, .. }
+            | Self::Terminating { host, .. } => Some(host),
+            Self::Accepting | Self::Refusing | Self::Launching { .. } | Self::Ended { .. } => None,
+        }
+    }
+}
+
+/// How a generation ends.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Outcome {
+    /// As asked.
+    Destroyed,
+    /// For the reason in [`Entry::failure`].
+    Failed,
+}
+
+/// The instance on which a generation runs.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Host {
+    /// The instance's id.
+    pub instance_id: String,
+    /// The instance's ARN, which is its agent's key in the hosts table.
+    pub instance_arn: String,
+    /// The type launched.
+    pub instance_type: InstanceType,
+    /// The zone.
+    pub availability_zone: String,
+    /// When EC2 named it.
+    pub launched_at: UnixMillis,
+    /// The version of the host's `desired` item that this entry calls for.
+    pub desired_version: u64,
+}
+
+/// A judged document, on its way into the chain of reports.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Judgement {
+    /// The report's key in the reports' bucket.
+    pub report_key: String,
+    /// The report, as it is stored byte for byte.
+    pub report: String,
+    /// SHA-256 of [`Self::report`], in hex.
+    pub report_sha256: String,
+    /// Sequence of the nonce that was answered.
+    pub sequence: u64,
+    /// What the document proved; nothing when it was rejected.
+    pub attested: Option<Attested>,
+    /// Why the generation fails, when it does.
+    pub failure: Option<Failure>,
+}
+
+/// What an accepted document proved.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Attested {
+    /// How strong the proof is.
+    pub verdict: Verdict,
+    /// The document's PCRs.
+    pub pcrs: PcrSet,
+    /// Where the expected ones came from.
+    pub pcr_source: PcrSource,
+    /// When the coordinator judged.
+    pub verified_at: UnixMillis,
+    /// The enclave's module id, which later documents must bear.
+    pub module_id: String,
+    /// `s3://` location of the report.
+    pub report: String,
+}
+
+/// The newest report of an enclave id.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ChainHead {
+    /// The report's key.
+    pub key: String,
+    /// SHA-256 of the report, in hex.
+    pub sha256: String,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Event {
+    /// When.
+    pub at: UnixMillis,
+    /// In which generation.
+    pub generation: Generation,
+    /// What.
+    pub text: String,
+}

@@ -1,0 +1,75 @@
+//! How an entry continues after a step was carried out.
+//!
+//! Each function takes the entry as it was when the step was decided; the result is saved on
+//! condition that nobody else changed it meanwhile.
+
+use crate::{
+    launch::{LaunchRefused, Launched},
+    ledger::{ChainHead, Entry, Host, Outcome, State},
+    step::failed,
+};
+use bailey_model::{Base64Bytes, UnixMillis, hosts::Nonce};
+
+/// EC2 named the instance of the entry's intent.
+///
+/// The nonce is drawn here: `fresh` are 32 random bytes.
+#[must_use]
+pub fn launched(entry: &Entry, launched: Launched, fresh: [u8; 32], now: UnixMillis) -> Entry {
+    let State::Launching { intent, cancelled } = &entry.state else { return entry.clone() };
+    let host = Host {
+        instance_id: launched.instance_id,
+        instance_arn: launched.instance_arn,
+        instance_type: intent.request.instance_type.clone(),
+        availability_zone: launched.availability_zone,
+        launched_at: now,
+        desired_version: 1,
+    };
+    let state = if let Some(outcome) = *cancelled {
+        State::Terminating { host, outcome, since: now }
+    } else {
+        let nonce = Nonce { bytes: Base64Bytes(fresh.to_vec()), issued_at: now, sequence: 1 };
+        State::Deploying { host, nonce, since: entry.accepted_at, restarts: 0 }
+    };
+    entry.moved(state, now)
+}
+
+/// EC2 refused the entry's intent; nothing was launched.
+#[must_use]
+pub fn launch_refused(entry: &Entry, refused: &LaunchRefused, now: UnixMillis) -> Entry {
+    let State::Launching { cancelled, .. } = &entry.state else { return entry.clone() };
+    let outcome = cancelled.unwrap_or(Outcome::Failed);
+    let mut next = entry.clone();
+    if outcome == Outcome::Failed && next.failure.is_none() {
+        let failure = refused.failure(now);
+        next.note(now, format!("{}: {}", failure.code, failure.message));
+        next.failure = Some(failure);
+    }
+    next.moved(State::Ended { outcome, host: None }, now)
+}
+
+/// The report of the entry's judgement is stored.
+#[must_use]
+pub fn report_stored(entry: &Entry, now: UnixMillis) -> Entry {
+    let State::Reporting { host, judgement, restarts } = &entry.state else {
+        return entry.clone();
+    };
+    let mut next = entry.clone();
+    next.chain = Some(ChainHead {
+        key: judgement.report_key.clone(),
+        sha256: judgement.report_sha256.clone(),
+    });
+    next.attested.clone_from(&judgement.attested);
+    if let Some(failure) = &judgement.failure {
+        return failed(&next, failure.clone(), now);
+    }
+    let state =
+        State::Deployed { host: host.clone(), sequence: judgement.sequence, restarts: *restarts };
+    next.moved(state, now)
+}
+
+/// EC2 confirmed that the entry's instance is shutting down, terminated or unknown to it.
+#[must_use]
+pub fn terminated(entry: &Entry, now: UnixMillis) -> Entry {
+    let State::Terminating { host, outcome, .. } = &entry.state else { return entry.clone() };
+    entry.moved(State::Ended { outcome: *outcome, host: Some(host.clone()) }, now)
+}

@@ -1,0 +1,163 @@
+//! What the record should show.
+
+use crate::{
+    ledger::{Attested, Entry, Host, Outcome, State},
+    view::{RecordState, View},
+};
+use bailey_model::{
+    Status, UnixMillis,
+    hosts::{HostPhase, ObservedAssignment},
+    projection::{AttestationView, Deployment, ProgressView, Projection, phase_times},
+};
+use serde_json::{Map, Value};
+
+/// A write to the record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Projected {
+    /// The status as it was read, on which the write is conditional; none when there was none.
+    pub read_status: Option<String>,
+    /// The status to write; none leaves the web app's request in place.
+    pub status: Option<Status>,
+    /// The other attributes.
+    pub projection: Box<Projection>,
+}
+
+/// The write that brings the record up to date; none when it is.
+pub(crate) fn projected(entry: &Entry, record: &RecordState, view: &View<'_>) -> Option<Projected> {
+    let status = status(entry, record);
+    let projection = projection(entry, view);
+    let is_current = status.is_none_or(|status| record.raw_status() == Some(status.as_str()))
+        && shows(&record.attributes, &projection);
+    (!is_current).then(|| Projected {
+        read_status: record.raw_status().map(str::to_owned),
+        status,
+        projection: Box::new(projection),
+    })
+}
+
+/// The status to show; none while a request to deploy waits for the end of the generation before.
+fn status(entry: &Entry, record: &RecordState) -> Option<Status> {
+    let live = if entry.attested.is_some() { Status::Deployed } else { Status::Deploying };
+    let status = match &entry.state {
+        State::Accepting => Status::Deploying,
+        State::Launching { cancelled, .. } => match cancelled {
+            Some(Outcome::Destroyed) => Status::Destroying,
+            Some(Outcome::Failed) | None => Status::Deploying,
+        },
+        State::Deploying { .. } | State::Reporting { .. } => live,
+        State::Deployed { .. } => Status::Deployed,
+        State::Draining { outcome, .. } | State::Terminating { outcome, .. } => match outcome {
+            // What answered once is no longer to be relied on, and no longer being deployed.
+            Outcome::Failed if entry.attested.is_none() => Status::Deploying,
+            Outcome::Destroyed | Outcome::Failed => Status::Destroying,
+        },
+        State::Ended { outcome: Outcome::Destroyed, .. } => Status::Destroyed,
+        State::Refusing | State::Ended { outcome: Outcome::Failed, .. } => Status::Failed,
+    };
+    let is_ending = matches!(
+        &entry.state,
+        State::Draining { .. }
+            | State::Terminating { .. }
+            | State::Launching { cancelled: Some(_), .. }
+    );
+    let waits = is_ending && record.request.status == Ok(Status::PendingDeploy);
+    (!waits).then_some(status)
+}
+
+fn projection(entry: &Entry, view: &View<'_>) -> Projection {
+    let assignment = view.assignment(entry);
+    let deployment = deployment(entry, assignment, view);
+    let is_live = entry.is_active();
+    let mut projection = Projection {
+        phase: phase(entry, assignment).to_owned(),
+        generation: entry.generation,
+        instance_id: deployment.instance_id.clone(),
+        deployment,
+        error: None,
+        error_message: None,
+        error_type: None,
+        attestation: entry.attested.as_ref().filter(|_| is_live).map(attestation),
+    };
+    let is_destroyed = matches!(entry.state, State::Ended { outcome: Outcome::Destroyed, .. });
+    let failure = entry.refused.as_ref().or(entry.failure.as_ref()).filter(|_| !is_destroyed);
+    projection.set_error(failure);
+    projection
+}
+
+fn phase(entry: &Entry, assignment: Option<&ObservedAssignment>) -> &'static str {
+    match (&entry.state, assignment.map(|assignment| assignment.phase)) {
+        (State::Deploying { .. }, _) if entry.attested.is_some() => "REATTESTING",
+        // The agent is content; the coordinator has not judged yet.
+        (State::Deploying { .. }, Some(HostPhase::Running)) => "VERIFYING",
+        (State::Deploying { .. }, Some(phase)) if phase > HostPhase::Accepted => phase.as_str(),
+        (state, _) => state.name(),
+    }
+}
+
+fn deployment(
+    entry: &Entry,
+    assignment: Option<&ObservedAssignment>,
+    view: &View<'_>,
+) -> Deployment {
+    let host: Option<&Host> = match &entry.state {
+        State::Ended { host, .. } => host.as_ref(),
+        state => state.host(),
+    };
+    let promoted = entry.spec.as_ref().filter(|spec| spec.promoted_because.is_some());
+    let mut phases = entry.entered.clone();
+    for (phase, at) in assignment.into_iter().flat_map(host_phases) {
+        phases.entry(phase.as_str().to_owned()).or_insert(at);
+    }
+    let promotion = promoted.and_then(|spec| spec.promoted_because.clone());
+    Deployment {
+        host: host.map(|host| host.instance_arn.clone()),
+        instance_id: host.map(|host| host.instance_id.clone()),
+        instance_type: entry.spec.as_ref().map(|spec| spec.instance_type.to_string()),
+        requested_instance_type: promoted.map(|spec| spec.configuration.instance_type.to_string()),
+        availability_zone: host.map(|host| host.availability_zone.clone()),
+        enclave_cid: assignment.and_then(|a| a.enclave.as_ref()).map(|enclave| enclave.cid),
+        phases: phase_times(&phases),
+        progress: progress(entry, assignment, view),
+        warnings: promotion.into_iter().chain(view.retrying.map(str::to_owned)).collect(),
+    }
+}
+
+fn progress(
+    entry: &Entry,
+    assignment: Option<&ObservedAssignment>,
+    view: &View<'_>,
+) -> Option<ProgressView> {
+    assignment.filter(|assignment| assignment.phase == HostPhase::Fetching)?;
+    let of_this = view.beat?.progress.iter().find(|progress| {
+        progress.enclave_id == entry.id && progress.generation == entry.generation
+    });
+    of_this.map(ProgressView::from)
+}
+
+fn attestation(attested: &Attested) -> AttestationView {
+    AttestationView {
+        verdict: attested.verdict,
+        pcrs: attested.pcrs.clone(),
+        pcr_source: attested.pcr_source,
+        verified_at: attested.verified_at.to_string(),
+        report: attested.report.clone(),
+    }
+}
+
+/// The host's phases that the record lists beside the ledger's own states.
+pub(crate) fn host_phases(
+    assignment: &ObservedAssignment,
+) -> impl Iterator<Item = (HostPhase, UnixMillis)> {
+    let listed = |phase: HostPhase| (HostPhase::Fetching..=HostPhase::Attesting).contains(&phase);
+    assignment.entered.iter().map(|(phase, at)| (*phase, *at)).filter(move |(p, _)| listed(*p))
+}
+
+/// Whether the record already holds exactly this projection.
+fn shows(attributes: &Map<String, Value>, projection: &Projection) -> bool {
+    let Ok(Value::Object(wanted)) = serde_json::to_value(projection) else { return false };
+    let holds = wanted.iter().all(|(name, value)| attributes.get(name) == Some(value));
+    let stale = Projection::OPTIONAL
+        .iter()
+        .any(|name| !wanted.contains_key(*name) && attributes.contains_key(*name));
+    holds && !stale
+}

@@ -1,0 +1,172 @@
+//! What a record asks for, held against what is under way.
+
+use crate::{
+    accept::{accept, blank},
+    config::Config,
+    ledger::{Entry, Host, Outcome, State},
+    view::{RecordState, View},
+};
+use bailey_model::{
+    Status, UnixMillis,
+    failure::{Failure, FailureCode},
+    record::RecordError,
+};
+
+/// The entry that takes up what the record asks for; none when it asks for nothing new.
+pub(crate) fn take(view: &View<'_>, config: &Config) -> Option<Entry> {
+    let now = view.now;
+    match (view.record, view.entry) {
+        (None, None) => None,
+        (None, Some(entry)) => take_absence(entry, config, now),
+        (Some(record), None) => match record.request.status {
+            Ok(Status::PendingDeploy) => Some(accept(None, &record.request, config, now)),
+            // Nothing was ever started for it, so it is already gone.
+            Ok(Status::PendingDestroy) => {
+                let gone = State::Ended { outcome: Outcome::Destroyed, host: None };
+                Some(blank(None, &record.request, now).moved(gone, now))
+            }
+            _ => None,
+        },
+        (Some(_), Some(entry)) if entry.absent_since.is_some() => {
+            let mut entry = entry.clone();
+            entry.absent_since = None;
+            entry.note(now, "the record is back");
+            Some(entry)
+        }
+        (Some(record), Some(entry)) => match record.request.status {
+            Ok(Status::PendingDeploy) => take_deploy(entry, record, config, now),
+            Ok(Status::PendingDestroy) => end(entry, Outcome::Destroyed, now),
+            Ok(request @ (Status::Pausing | Status::Resuming)) => {
+                let message = format!("{request} was asked for; it is not served yet");
+                refuse(entry, Failure::new(FailureCode::NotSupported, message, now))
+            }
+            _ => None,
+        },
+    }
+}
+
+/// A record that was deleted asks for the end of its enclave; a record that is merely rewritten, or
+/// a table that is restored, gets a grace period.
+fn take_absence(entry: &Entry, config: &Config, now: UnixMillis) -> Option<Entry> {
+    if !entry.is_active() {
+        return None;
+    }
+    match entry.absent_since {
+        None => {
+            let mut entry = entry.clone();
+            entry.absent_since = Some(now);
+            entry.note(now, "the record is missing");
+            Some(entry)
+        }
+        Some(since) if now.since(since) >= config.absence_grace => {
+            end(entry, Outcome::Destroyed, now)
+        }
+        Some(_) => None,
+    }
+}
+
+fn take_deploy(
+    entry: &Entry,
+    record: &RecordState,
+    config: &Config,
+    now: UnixMillis,
+) -> Option<Entry> {
+    match &entry.state {
+        State::Ended { .. } => Some(accept(Some(entry), &record.request, config, now)),
+        // Not acknowledged yet: still the same request, unless the record was edited meanwhile.
+        State::Accepting | State::Refusing => {
+            let again = Entry {
+                generation: entry.generation,
+                ..accept(Some(entry), &record.request, config, now)
+            };
+            let reason = |entry: &Entry| entry.failure.as_ref().map(|f| f.message.clone());
+            let same = again.spec == entry.spec && reason(&again) == reason(entry);
+            (!same).then_some(again)
+        }
+        // Waits in the record until the generation under way has ended.
+        State::Draining { .. }
+        | State::Terminating { .. }
+        | State::Launching { cancelled: Some(_), .. } => None,
+        State::Launching { cancelled: None, .. }
+        | State::Deploying { .. }
+        | State::Reporting { .. }
+        | State::Deployed { .. } => take_edit(entry, record, now),
+    }
+}
+
+/// A live enclave is never changed under its users: an equal configuration changes nothing, another
+/// one is refused.
+fn take_edit(entry: &Entry, record: &RecordState, now: UnixMillis) -> Option<Entry> {
+    let accepted = entry.spec.as_ref().map(|spec| &spec.configuration);
+    let message = match &record.request.configuration {
+        Ok(configuration) if Some(configuration) == accepted => return None,
+        Ok(_) => format!("generation {} runs with another configuration", entry.generation),
+        Err(error) => error.to_string(),
+    };
+    refuse(entry, Failure::new(FailureCode::ConfigurationChangeRefused, message, now))
+}
+
+/// The entry with the refusal of its newest request; none when it already says so.
+fn refuse(entry: &Entry, failure: Failure) -> Option<Entry> {
+    let known = entry.refused.as_ref().map(|known| (known.code, &known.message));
+    if known == Some((failure.code, &failure.message)) {
+        return None;
+    }
+    let mut entry = entry.clone();
+    entry.note(failure.at, format!("{}: {}", failure.code, failure.message));
+    entry.refused = Some(failure);
+    Some(entry)
+}
+
+/// The entry on its way to `outcome`; none when it is on that way already.
+pub(crate) fn end(entry: &Entry, outcome: Outcome, now: UnixMillis) -> Option<Entry> {
+    let state = match entry.state.clone() {
+        State::Accepting | State::Refusing => State::Ended { outcome, host: None },
+        State::Launching { intent, cancelled } if cancelled != Some(outcome) => {
+            State::Launching { intent, cancelled: Some(outcome) }
+        }
+        State::Deploying { host, .. }
+        | State::Reporting { host, .. }
+        | State::Deployed { host, .. } => {
+            State::Draining { host: next_desired(host), outcome, since: now }
+        }
+        State::Draining { host, outcome: other, since } if other != outcome => {
+            State::Draining { host, outcome, since }
+        }
+        State::Terminating { host, outcome: other, since } if other != outcome => {
+            State::Terminating { host, outcome, since }
+        }
+        State::Ended { outcome: other, host } if other != outcome => State::Ended { outcome, host },
+        State::Launching { .. }
+        | State::Draining { .. }
+        | State::Terminating { .. }
+        | State::Ended { .. } => return None,
+    };
+    Some(entry.moved(state, now))
+}
+
+/// The host with a newer version of its `desired` item called for.
+pub(crate) fn next_desired(host: Host) -> Host {
+    Host { desired_version: host.desired_version.saturating_add(1), ..host }
+}
+
+/// What a record deserves whose id cannot be used, given its status: it never gets an entry.
+#[must_use]
+pub fn refuse_unusable(
+    error: &RecordError,
+    status: &str,
+    now: UnixMillis,
+) -> Option<(Status, Failure)> {
+    let message = match error {
+        RecordError::Id { source, .. } => format!("{error}: {source}"),
+        RecordError::NoId => error.to_string(),
+    };
+    let failure = Failure::new(FailureCode::InvalidConfiguration, message, now);
+    match status.parse() {
+        Ok(Status::PendingDeploy | Status::Pausing | Status::Resuming) => {
+            Some((Status::Failed, failure))
+        }
+        Ok(Status::PendingDestroy) => Some((Status::Destroyed, failure)),
+        _ => None,
+    }
+}

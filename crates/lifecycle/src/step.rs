@@ -1,0 +1,347 @@
+//! The single next step.
+
+use crate::{
+    config::Config,
+    judge::judge,
+    launch::LaunchIntent,
+    ledger::{Entry, Host, Judgement, Outcome, State},
+    project::{Projected, projected},
+    requests::{end, next_desired, take},
+    view::{InstanceState, RecordState, View},
+};
+use bailey_model::{
+    Base64Bytes, Status, UnixMillis,
+    failure::{Failure, FailureCode},
+    hosts::{Assignment, Desired, EifSource, HostPhase, Nonce, ObservedAssignment},
+};
+use std::time::Duration;
+
+/// The single next step for one enclave id.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub enum Step {
+    /// Call `RunInstances` with the intent's request; feed the answer to
+    /// [`crate::outcome::launched`] or [`crate::outcome::launch_refused`].
+    Launch(LaunchIntent),
+    /// Write the record, on condition that its status is still the one read.
+    Project(Projected),
+    /// Write the entry, on condition that its version is still the one read.
+    Save(Box<Entry>),
+    /// Store the report unless it is there; then [`crate::outcome::report_stored`].
+    StoreReport(Judgement),
+    /// Call `TerminateInstances` and remove the host's items; when EC2 says that the instance is
+    /// shutting down, terminated or unknown, [`crate::outcome::terminated`].
+    Terminate(Host),
+    /// Nothing to do until something changes, or until the given time.
+    Wait(Option<UnixMillis>),
+    /// Write the host's `desired` item unless a newer one is there.
+    WriteDesired {
+        /// Whose.
+        instance_arn: String,
+        /// What it should run.
+        desired: Desired,
+    },
+}
+
+/// How often a fetch's progress is shown in the record.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Decides the single next step.
+///
+/// Requests come first, then the record is brought up to date, then the lifecycle moves on: so the
+/// record always shows what is about to be done, and a request never waits for a slow step.
+pub fn next_step(view: &View<'_>, config: &Config) -> Step {
+    if let Some(entry) = take(view, config) {
+        return save(entry);
+    }
+    let Some(entry) = view.entry else { return Step::Wait(None) };
+    if let Some(projected) = view.record.and_then(|record| projected(entry, record, view)) {
+        return Step::Project(projected);
+    }
+    match act(entry, view, config) {
+        Step::Wait(until) => Step::Wait(sooner(until, absence_ends(entry, config))),
+        step => step,
+    }
+}
+
+fn absence_ends(entry: &Entry, config: &Config) -> Option<UnixMillis> {
+    entry.is_active().then_some(entry.absent_since?.plus(config.absence_grace))
+}
+
+fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
+    let now = view.now;
+    match &entry.state {
+        State::Accepting | State::Refusing if is_unacknowledged(view.record) => Step::Wait(None),
+        State::Accepting => match &entry.spec {
+            Some(spec) => {
+                let intent = LaunchIntent::new(&entry.id, entry.generation, spec, config, now);
+                save(entry.moved(State::Launching { intent, cancelled: None }, now))
+            }
+            None => save(entry.moved(State::Refusing, now)),
+        },
+        State::Refusing => {
+            save(entry.moved(State::Ended { outcome: Outcome::Failed, host: None }, now))
+        }
+        State::Launching { intent, cancelled } => launching(entry, intent, *cancelled, now, config),
+        State::Deploying { host, nonce, since, restarts } => deploying(
+            entry,
+            &Waiting { host, nonce, since: *since, restarts: *restarts },
+            view,
+            config,
+        ),
+        State::Reporting { judgement, .. } => Step::StoreReport(judgement.clone()),
+        State::Deployed { host, sequence, restarts } => {
+            deployed(entry, host, *sequence, *restarts, view)
+        }
+        State::Draining { host, outcome, since } => {
+            draining(entry, host, *outcome, *since, view, config)
+        }
+        State::Terminating { host, .. } => Step::Terminate(host.clone()),
+        State::Ended { .. } => Step::Wait(None),
+    }
+}
+
+/// Whether the record still shows the request that was just taken.
+fn is_unacknowledged(record: Option<&RecordState>) -> bool {
+    record.is_none_or(|record| record.request.status == Ok(Status::PendingDeploy))
+}
+
+fn launching(
+    entry: &Entry,
+    intent: &LaunchIntent,
+    cancelled: Option<Outcome>,
+    now: UnixMillis,
+    config: &Config,
+) -> Step {
+    let deadline = entry.accepted_at.plus(config.deploy_timeout);
+    if cancelled.is_none() && now >= deadline {
+        return save(failed(entry, deploy_timeout(config, now), now));
+    }
+    if !intent.may_be_sent(now) {
+        let message = "EC2 did not answer RunInstances within the lifetime of its client token";
+        let mut entry = entry.clone();
+        entry.failure = Some(Failure::new(FailureCode::LaunchFailed, message, now));
+        let outcome = cancelled.unwrap_or(Outcome::Failed);
+        return save(entry.moved(State::Ended { outcome, host: None }, now));
+    }
+    // Also when cancelled: only its answer tells whether there is an instance to terminate, and
+    // a token that was used can start nothing later.
+    Step::Launch(intent.clone())
+}
+
+/// The fields of [`State::Deploying`].
+struct Waiting<'a> {
+    host: &'a Host,
+    nonce: &'a Nonce,
+    since: UnixMillis,
+    restarts: u32,
+}
+
+fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Config) -> Step {
+    let Waiting { host, nonce, since, restarts } = *waiting;
+    let now = view.now;
+    let deadline = since.plus(config.deploy_timeout);
+    let host_deadline = host.launched_at.plus(config.host_timeout);
+    let nonce_ends = nonce.issued_at.plus(config.nonce_ttl);
+    let assignment = view.assignment(entry);
+    let fail = |failure| save(failed(&with_host_phases(entry, assignment), failure, now));
+    if let Some(failure) = lost(view.instance, host, now) {
+        return fail(failure);
+    }
+    if let Some(failure) = assignment.and_then(given_up) {
+        return fail(failure);
+    }
+    if now >= deadline {
+        return fail(deploy_timeout(config, now));
+    }
+    if view.observed.is_none() && now >= host_deadline {
+        let seconds = config.host_timeout.as_secs();
+        let message =
+            format!("the agent on {} did not report within {seconds} s", host.instance_id);
+        return fail(Failure::new(FailureCode::HostUnreachable, message, now));
+    }
+    if let Some((assignment, answer)) = answer_to(assignment, nonce.sequence) {
+        let judgement = judge(entry, host, nonce, assignment, &answer.document, view, config);
+        let state = State::Reporting { host: host.clone(), judgement, restarts };
+        return save(with_host_phases(entry, Some(assignment)).moved(state, now));
+    }
+    if now >= nonce_ends {
+        return save(reissued(entry, waiting, view, since));
+    }
+    if is_unwritten(host, view) {
+        return Step::WriteDesired {
+            instance_arn: host.instance_arn.clone(),
+            desired: desired(entry, host, nonce),
+        };
+    }
+    let progress = assignment
+        .filter(|assignment| assignment.phase == HostPhase::Fetching)
+        .map(|_| now.plus(PROGRESS_INTERVAL));
+    let host_silent = view.observed.is_none().then_some(host_deadline);
+    Step::Wait(sooner(progress, sooner(host_silent, Some(deadline.min(nonce_ends)))))
+}
+
+fn deployed(entry: &Entry, host: &Host, sequence: u64, restarts: u32, view: &View<'_>) -> Step {
+    let now = view.now;
+    if let Some(failure) = lost(view.instance, host, now) {
+        return save(failed(entry, failure, now));
+    }
+    let assignment = view.assignment(entry);
+    if let Some(failure) = assignment.and_then(given_up) {
+        return save(failed(entry, failure, now));
+    }
+    match assignment {
+        // Another enclave than the one that answered: it has to answer for itself.
+        Some(assignment) if assignment.restarts > restarts => {
+            let nonce = Nonce {
+                bytes: Base64Bytes(view.fresh.to_vec()),
+                issued_at: now,
+                sequence: sequence.saturating_add(1),
+            };
+            let state = State::Deploying {
+                host: next_desired(host.clone()),
+                nonce,
+                since: now,
+                restarts: assignment.restarts,
+            };
+            let mut next = entry.clone();
+            next.note(now, "the enclave was started again and has to attest again");
+            next.state = state;
+            save(next)
+        }
+        _ => Step::Wait(None),
+    }
+}
+
+fn draining(
+    entry: &Entry,
+    host: &Host,
+    outcome: Outcome,
+    since: UnixMillis,
+    view: &View<'_>,
+    config: &Config,
+) -> Step {
+    let now = view.now;
+    let deadline = since.plus(config.drain_timeout);
+    let answered =
+        view.observed.filter(|observed| observed.desired_version >= host.desired_version);
+    let is_drained = answered.is_some_and(|observed| {
+        observed.assignments.iter().all(|a| {
+            a.enclave_id != entry.id || matches!(a.phase, HostPhase::Stopped | HostPhase::Failed)
+        })
+    });
+    let is_gone = view.instance.is_some_and(InstanceState::is_gone);
+    // A host whose agent was never heard of runs nothing that could be drained.
+    if is_drained || is_gone || view.observed.is_none() || now >= deadline {
+        let state = State::Terminating { host: host.clone(), outcome, since: now };
+        return save(entry.moved(state, now));
+    }
+    if is_unwritten(host, view) {
+        let desired =
+            Desired { version: host.desired_version, drain: true, assignments: Vec::new() };
+        return Step::WriteDesired { instance_arn: host.instance_arn.clone(), desired };
+    }
+    Step::Wait(Some(deadline))
+}
+
+fn is_unwritten(host: &Host, view: &View<'_>) -> bool {
+    let seen = view.observed.map_or(0, |observed| observed.desired_version);
+    view.desired_written.max(seen) < host.desired_version
+}
+
+fn desired(entry: &Entry, host: &Host, nonce: &Nonce) -> Desired {
+    let assignments = entry.spec.iter().map(|spec| {
+        let configuration = &spec.configuration;
+        Assignment {
+            enclave_id: entry.id.clone(),
+            generation: entry.generation,
+            eif: EifSource {
+                location: configuration.eif_path.clone(),
+                version_id: configuration.eif_version_id.clone(),
+                sha384: configuration.eif_sha384,
+            },
+            cpu_count: configuration.cpu_count,
+            memory_mib: configuration.memory_mib,
+            debug: configuration.debug_mode,
+            expected_pcrs: configuration.expected_pcrs.clone(),
+            restart: configuration.restart,
+            nonce: nonce.clone(),
+        }
+    });
+    Desired { version: host.desired_version, drain: false, assignments: assignments.collect() }
+}
+
+/// The entry with a new nonce in the place of one that nobody answered in time.
+fn reissued(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, since: UnixMillis) -> Entry {
+    let nonce = Nonce {
+        bytes: Base64Bytes(view.fresh.to_vec()),
+        issued_at: view.now,
+        sequence: waiting.nonce.sequence.saturating_add(1),
+    };
+    let restarts = view.assignment(entry).map_or(waiting.restarts, |a| a.restarts);
+    let host = next_desired(waiting.host.clone());
+    let mut next = entry.clone();
+    next.note(view.now, "the nonce expired unanswered; a new one is issued");
+    next.state = State::Deploying { host, nonce, since, restarts };
+    next
+}
+
+fn answer_to(
+    assignment: Option<&ObservedAssignment>,
+    sequence: u64,
+) -> Option<(&ObservedAssignment, &bailey_model::hosts::Answer)> {
+    let assignment = assignment?;
+    let answer = assignment.answer.as_ref().filter(|answer| answer.sequence == sequence)?;
+    Some((assignment, answer))
+}
+
+/// The host's reason to have given up, when it has.
+fn given_up(assignment: &ObservedAssignment) -> Option<Failure> {
+    (assignment.phase == HostPhase::Failed).then(|| assignment.failure.clone())?
+}
+
+fn lost(instance: Option<InstanceState>, host: &Host, now: UnixMillis) -> Option<Failure> {
+    instance.filter(|state| state.is_gone()).map(|state| {
+        let message =
+            format!("instance {} is {state:?} without having been asked to", host.instance_id);
+        Failure::new(FailureCode::HostLost, message, now)
+    })
+}
+
+fn deploy_timeout(config: &Config, now: UnixMillis) -> Failure {
+    let seconds = config.deploy_timeout.as_secs();
+    let message = format!("no accepted attestation within {seconds} s");
+    Failure::new(FailureCode::DeployTimeout, message, now)
+}
+
+/// The entry on its way to `FAILED`; the instance, if there is one, is terminated at once.
+pub(crate) fn failed(entry: &Entry, failure: Failure, now: UnixMillis) -> Entry {
+    let mut entry = entry.clone();
+    entry.note(now, format!("{}: {}", failure.code, failure.message));
+    entry.failure = Some(failure);
+    let outcome = Outcome::Failed;
+    match entry.state.host().cloned() {
+        Some(host) => entry.moved(State::Terminating { host, outcome, since: now }, now),
+        None => end(&entry, outcome, now).unwrap_or(entry),
+    }
+}
+
+/// The entry with the times of the host's phases, which the host's items do not outlive.
+fn with_host_phases(entry: &Entry, assignment: Option<&ObservedAssignment>) -> Entry {
+    let mut entry = entry.clone();
+    for (phase, at) in assignment.into_iter().flat_map(crate::project::host_phases) {
+        entry.entered.entry(phase.as_str().to_owned()).or_insert(at);
+    }
+    entry
+}
+
+fn save(entry: Entry) -> Step {
+    Step::Save(Box::new(entry))
+}
+
+fn sooner(a: Option<UnixMillis>, b: Option<UnixMillis>) -> Option<UnixMillis> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,5 @@
+//! The lifecycle in a small world: record, ledger, EC2 and hosts.
+
+mod schedules;
+mod situations;
+mod world;

@@ -1,0 +1,461 @@
+//! The lifecycle, situation by situation.
+
+use crate::world::{LaunchFate, World, host_failure, image_pcrs, record_with, seed_record};
+use bailey_lifecycle::{InstanceState, Step, ledger::State};
+use bailey_model::{failure::FailureCode, hosts::HostPhase};
+use serde_json::json;
+
+#[test]
+fn the_seeds_record_is_deployed_and_destroyed() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.attribute("attestation")["verdict"], "debug");
+    assert_eq!(world.attribute("deployment")["instance_type"], "m5.xlarge");
+    assert_eq!(world.attribute("deployment")["requested_instance_type"], "m5.large");
+    world.ask("PENDING_DESTROY");
+    world.settle();
+    assert_eq!(
+        (world.status().as_str(), world.attribute("phase")),
+        ("DESTROYING", "DRAINING".into())
+    );
+    world.host_works();
+    world.settle();
+    assert_eq!(world.status(), "DESTROYED");
+    assert_eq!(world.alive(), 0);
+}
+
+#[test]
+fn the_verdict_says_who_vouches_for_the_measurements() {
+    let mut world = World::with_record(record_with(&json!({"debug_mode": false})));
+    world.deploy();
+    assert_eq!(world.attribute("attestation")["verdict"], "authentic");
+    let expected = json!({"debug_mode": false, "expected_pcrs": image_pcrs()});
+    let mut world = World::with_record(record_with(&expected));
+    world.deploy();
+    assert_eq!(world.attribute("attestation")["verdict"], "verified");
+}
+
+#[test]
+fn other_measurements_than_the_expected_ones_are_rejected() {
+    let wrong = json!({"debug_mode": false, "expected_pcrs": {"0": "ab".repeat(48)}});
+    let mut world = World::with_record(record_with(&wrong));
+    world.deploy();
+    assert_eq!(world.status(), "FAILED");
+    assert_eq!(world.failure_code(), Some(FailureCode::AttestationRejected));
+    assert_eq!(world.alive(), 0);
+    assert_eq!(world.reports.len(), 1, "a rejection is reported too");
+}
+
+#[test]
+fn an_enclave_in_debug_mode_is_rejected_unless_the_record_asks_for_it() {
+    let mut world = World::with_record(record_with(&json!({"debug_mode": false})));
+    world.settle();
+    for desired in world.desired.values_mut() {
+        desired.assignments[0].debug = true;
+    }
+    world.host_works();
+    world.settle();
+    assert_eq!(world.failure_code(), Some(FailureCode::AttestationRejected));
+}
+
+#[test]
+fn an_answer_to_another_nonce_is_rejected() {
+    let mut world = World::with_record(seed_record());
+    world.settle();
+    for desired in world.desired.values_mut() {
+        desired.assignments[0].nonce.bytes.0[0] ^= 1;
+    }
+    world.host_works();
+    world.settle();
+    assert_eq!(world.failure_code(), Some(FailureCode::AttestationRejected));
+}
+
+#[test]
+fn an_enclave_cannot_answer_for_another() {
+    let mut world = World::with_record(seed_record());
+    world.settle();
+    let desired = world.desired.values_mut().next().unwrap();
+    let own = desired.assignments[0].clone();
+    let mut other = own.clone();
+    other.enclave_id = "another".parse().unwrap();
+    let instance = world.instances[0].id.clone();
+    let document = crate::world::document(&instance, &other, world.now);
+    world.host_answers(move |assignment| {
+        assignment.answer.as_mut().unwrap().document = document.clone();
+    });
+    world.settle();
+    assert_eq!(world.failure_code(), Some(FailureCode::AttestationRejected));
+}
+
+#[test]
+fn a_verdict_that_is_too_weak_for_the_record_is_a_failure_before_anything_is_launched() {
+    let mut world = World::with_record(record_with(&json!({"require_verified": true})));
+    world.settle();
+    assert_eq!(world.status(), "FAILED");
+    assert_eq!(world.failure_code(), Some(FailureCode::NotVerified));
+    assert!(world.instances.is_empty());
+}
+
+#[test]
+fn a_malformed_record_fails_with_the_field_and_launches_nothing() {
+    let mut world = World::with_record(record_with(&json!({"cpu_count": "many"})));
+    world.settle();
+    assert_eq!(world.status(), "FAILED");
+    assert_eq!(world.attribute("error_type"), "InvalidConfiguration");
+    let message = world.attribute("error_message");
+    assert_eq!(
+        message,
+        "configuration.cpu_count is \"many\"; allowed is a whole number from 1 to 190"
+    );
+    assert!(world.instances.is_empty());
+}
+
+#[test]
+fn a_failed_record_that_is_corrected_is_deployed_as_the_next_generation() {
+    let mut world = World::with_record(record_with(&json!({"cpu_count": "many"})));
+    world.settle();
+    world.write(seed_record());
+    world.deploy();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.attribute("generation"), 2);
+}
+
+#[test]
+fn the_same_event_twice_changes_nothing() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    let entry = world.entry.clone();
+    world.settle();
+    assert_eq!(world.entry, entry);
+    assert_eq!(world.instances.len(), 1);
+}
+
+#[test]
+fn an_unrelated_edit_while_pending_changes_nothing() {
+    let mut world = World::with_record(seed_record());
+    assert!(world.step(false));
+    let mut edited = seed_record();
+    edited["name"] = "a better name".into();
+    world.write(edited);
+    world.deploy();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.attribute("name"), "a better name");
+    assert_eq!(world.instances.len(), 1);
+}
+
+#[test]
+fn an_edit_of_the_configuration_before_the_launch_is_taken_up() {
+    let mut world = World::with_record(seed_record());
+    assert!(world.step(false));
+    world.write(record_with(&json!({"memory_mib": 2048})));
+    world.settle();
+    let memory = world.desired.values().next().unwrap().assignments[0].memory_mib;
+    assert_eq!(memory, 2_048);
+    assert_eq!(world.attribute("generation"), 1);
+}
+
+#[test]
+fn the_whole_record_written_again_over_a_deployed_one_is_projected_again() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.write(seed_record());
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.attribute("attestation")["verdict"], "debug");
+    assert_eq!(world.instances.len(), 1);
+}
+
+#[test]
+fn another_configuration_for_a_live_enclave_is_refused_and_the_enclave_lives_on() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.write(record_with(&json!({"memory_mib": 2048})));
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.attribute("error_type"), "ConfigurationChangeRefused");
+    assert_eq!(world.alive(), 1);
+}
+
+#[test]
+fn a_result_that_the_web_app_wrote_is_overwritten() {
+    let mut world = World::with_record(seed_record());
+    world.settle();
+    world.ask("DEPLOYED");
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYING");
+}
+
+#[test]
+fn pausing_is_refused_and_the_enclave_lives_on() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.ask("PAUSING");
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.attribute("error_type"), "NotSupported");
+}
+
+/// From the first step to the last, a request to destroy ends everything.
+#[test]
+fn destroy_is_honoured_in_the_middle_of_a_deploy() {
+    for steps in 0..12 {
+        let mut world = World::with_record(seed_record());
+        for _ in 0..steps {
+            world.step(false);
+        }
+        world.ask("PENDING_DESTROY");
+        world.settle();
+        world.host_works();
+        world.settle();
+        assert_eq!(world.status(), "DESTROYED", "after {steps} steps");
+        assert_eq!(world.alive(), 0, "after {steps} steps");
+        world.check();
+    }
+}
+
+#[test]
+fn destroy_before_any_deploy_is_done_at_once() {
+    let mut world = World::with_record(seed_record());
+    world.ask("PENDING_DESTROY");
+    world.settle();
+    assert_eq!(world.status(), "DESTROYED");
+    assert!(world.instances.is_empty());
+}
+
+#[test]
+fn a_destroy_whose_launch_is_unanswered_terminates_what_was_launched() {
+    let mut world = World::with_record(seed_record());
+    world.fate = LaunchFate::AnswerLost;
+    while !matches!(world.next(), Step::Launch(_)) {
+        assert!(world.step(false));
+    }
+    assert!(world.step(false));
+    assert_eq!(world.alive(), 1, "EC2 launched it, and nobody knows");
+    world.ask("PENDING_DESTROY");
+    world.settle();
+    assert_eq!(world.status(), "DESTROYED");
+    assert_eq!(world.alive(), 0);
+    assert_eq!(world.instances.len(), 1);
+}
+
+#[test]
+fn a_request_to_deploy_during_a_destroy_waits_and_is_then_taken_up() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.ask("PENDING_DESTROY");
+    world.settle();
+    world.ask("PENDING_DEPLOY");
+    world.settle();
+    assert_eq!(world.status(), "PENDING_DEPLOY");
+    world.host_works();
+    world.deploy();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.attribute("generation"), 2);
+    assert_eq!((world.instances.len(), world.alive()), (2, 1));
+}
+
+#[test]
+fn a_record_that_stays_deleted_ends_its_enclave_after_the_grace_period() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.record = None;
+    world.settle();
+    world.later(59);
+    world.settle();
+    assert_eq!(world.alive(), 1);
+    world.later(1);
+    world.settle();
+    world.host_works();
+    world.settle();
+    assert_eq!(world.alive(), 0);
+}
+
+#[test]
+fn a_record_that_is_deleted_and_written_again_keeps_its_enclave() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.record = None;
+    world.settle();
+    world.write(seed_record());
+    world.settle();
+    world.later(3_600);
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.instances.len(), 1);
+}
+
+#[test]
+fn a_generation_is_never_used_twice_even_after_the_record_was_deleted() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.ask("PENDING_DESTROY");
+    world.settle();
+    world.host_works();
+    world.settle();
+    world.record = None;
+    world.settle();
+    world.write(seed_record());
+    world.deploy();
+    assert_eq!(world.attribute("generation"), 2);
+}
+
+#[test]
+fn a_refused_launch_fails_with_ec2s_words() {
+    let mut world = World::with_record(seed_record());
+    world.fate = LaunchFate::Refused;
+    world.settle();
+    assert_eq!(world.status(), "FAILED");
+    assert_eq!(world.attribute("error_type"), "CapacityUnavailable");
+    assert!(world.attribute("error_message").as_str().unwrap().contains("none left"));
+}
+
+#[test]
+fn what_a_host_gives_up_on_fails_with_the_hosts_reason() {
+    let mut world = World::with_record(seed_record());
+    world.settle();
+    world.host_answers(|assignment| {
+        assignment.phase = HostPhase::Failed;
+        assignment.answer = None;
+        assignment.failure = Some(host_failure(FailureCode::EifNotFound));
+    });
+    world.settle();
+    assert_eq!(world.status(), "FAILED");
+    assert_eq!(world.attribute("error_type"), "EifNotFound");
+    assert_eq!(world.alive(), 0);
+}
+
+#[test]
+fn a_host_that_is_never_heard_of_is_given_up() {
+    let mut world = World::with_record(seed_record());
+    world.settle();
+    world.later(299);
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYING");
+    world.later(2);
+    world.settle();
+    assert_eq!(world.attribute("error_type"), "HostUnreachable");
+    assert_eq!(world.alive(), 0);
+}
+
+#[test]
+fn a_nonce_that_nobody_answers_in_time_is_replaced_and_only_the_new_one_counts() {
+    let mut world = World::with_record(seed_record());
+    world.settle();
+    world.host_answers(|assignment| {
+        assignment.phase = HostPhase::Fetching;
+        assignment.answer = None;
+    });
+    world.settle();
+    let first = world.desired.values().next().unwrap().assignments[0].nonce.clone();
+    world.later(300);
+    world.settle();
+    let second = world.desired.values().next().unwrap().assignments[0].nonce.clone();
+    assert_eq!(second.sequence, first.sequence + 1);
+    assert_ne!(second.bytes, first.bytes);
+    world.host_works();
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYED");
+}
+
+#[test]
+fn a_deploy_that_takes_too_long_fails() {
+    let mut world = World::with_record(seed_record());
+    world.settle();
+    world.host_answers(|assignment| {
+        assignment.phase = HostPhase::Fetching;
+        assignment.answer = None;
+    });
+    for _ in 0..7 {
+        world.later(270);
+        world.settle();
+    }
+    assert_eq!(world.attribute("error_type"), "DeployTimeout");
+    assert_eq!(world.alive(), 0);
+}
+
+#[test]
+fn an_instance_that_ec2_took_away_is_a_lost_host() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.instances[0].state = InstanceState::Terminated;
+    world.settle();
+    assert_eq!(world.status(), "FAILED");
+    assert_eq!(world.attribute("error_type"), "HostLost");
+}
+
+#[test]
+fn silence_alone_never_ends_a_deployed_enclave() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.observed.clear();
+    world.sees_instances = false;
+    world.later(10 * 24 * 3_600);
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.alive(), 1);
+}
+
+#[test]
+fn an_enclave_that_was_started_again_has_to_attest_again() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    let before = world.reports.len();
+    world.host_answers(|assignment| {
+        assignment.restarts = 1;
+        assignment.phase = HostPhase::Attesting;
+        assignment.answer = None;
+    });
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.attribute("phase"), "REATTESTING");
+    world.host_works();
+    world.settle();
+    assert_eq!(world.attribute("phase"), "RUNNING");
+    assert_eq!(world.reports.len(), before + 1);
+    assert!(matches!(world.state(), State::Deployed { restarts: 1, .. }));
+}
+
+#[test]
+fn reports_form_a_chain() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.host_answers(|assignment| assignment.restarts = 1);
+    world.settle();
+    world.host_works();
+    world.settle();
+    let reports: Vec<serde_json::Value> =
+        world.reports.values().map(|report| serde_json::from_str(report).unwrap()).collect();
+    assert_eq!(reports.len(), 2);
+    assert_eq!(reports[0]["previous"], json!(null));
+    let head = &world.entry.as_ref().unwrap().chain.as_ref().unwrap().sha256;
+    assert_eq!(reports[1]["previous"].as_str().unwrap().len(), 64);
+    assert_ne!(reports[1]["previous"].as_str().unwrap(), head);
+}
+
+#[test]
+fn a_host_that_does_not_drain_in_time_is_terminated_all_the_same() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.ask("PENDING_DESTROY");
+    world.settle();
+    assert_eq!(world.alive(), 1);
+    world.later(60);
+    world.settle();
+    assert_eq!(world.status(), "DESTROYED");
+    assert_eq!(world.alive(), 0);
+}
+
+#[test]
+fn what_the_web_app_wrote_is_never_changed() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.ask("PENDING_DESTROY");
+    world.settle();
+    world.host_works();
+    world.settle();
+    let seed = seed_record();
+    for name in ["id", "configuration", "created_at"] {
+        assert_eq!(world.attribute(name), seed[name]);
+    }
+}

@@ -1,0 +1,445 @@
+//! A small world around the lifecycle: a record, a ledger, EC2 and hosts, with a clock of its own.
+//!
+//! Steps are decided by the real [`next_step`] and carried out here; documents are really signed,
+//! by a simulated NSM, and really verified.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a world in which something is missing has failed its test"
+)]
+
+use bailey_attestation::{RootFingerprint, TrustedRoots};
+use bailey_lifecycle::{
+    Config, InstanceState, LaunchTemplate, Projected, RecordState, Step, View,
+    launch::{LaunchRefused, LaunchRequest, Launched},
+    ledger::{Entry, Outcome, State},
+    next_step, outcome,
+};
+use bailey_model::{
+    Base64Bytes, Pcr, PcrSet, UnixMillis, binding,
+    failure::{Failure, FailureCode},
+    hosts::{Answer, Desired, HostPhase, Observed, ObservedAssignment, RunningEnclave},
+    record::Request,
+};
+use bailey_simulated_nsm::{Attestation, Authority, Enclave, Mode, SimulatedNsm};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
+
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate().unwrap());
+
+/// The role of every parent here.
+pub(crate) const ROLE: &str = "arn:aws:iam::123456789012:role/parent";
+
+/// What the image measures, in every world.
+pub(crate) fn image_pcrs() -> PcrSet {
+    (0..=2).map(|index| (index, Pcr([index + 1; 48]))).collect()
+}
+
+/// The record of the seed.
+pub(crate) fn seed_record() -> Value {
+    json!({
+        "id": "test-enclave-001", "status": "PENDING_DEPLOY",
+        "configuration": { "instance_type": "m5.large", "cpu_count": 2, "memory_mib": 1024,
+                           "eif_path": "s3://your-bucket/test.eif", "debug_mode": true },
+        "created_at": "2025-01-01T12:00:00Z"
+    })
+}
+
+/// The seed's record with other values in its configuration.
+pub(crate) fn record_with(changes: &Value) -> Value {
+    let mut record = seed_record();
+    for (name, value) in changes.as_object().unwrap() {
+        record["configuration"][name] = value.clone();
+    }
+    record
+}
+
+/// What a launch meets with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LaunchFate {
+    /// It works.
+    Works,
+    /// It works, and its answer is lost.
+    AnswerLost,
+    /// EC2 never sees it.
+    RequestLost,
+    /// EC2 refuses it for want of capacity.
+    Refused,
+}
+
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) id: String,
+    pub(crate) state: InstanceState,
+    pub(crate) request: LaunchRequest,
+}
+
+pub(crate) struct World {
+    pub(crate) now: UnixMillis,
+    pub(crate) record: Option<Map<String, Value>>,
+    pub(crate) entry: Option<Entry>,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) desired: HashMap<String, Desired>,
+    pub(crate) observed: HashMap<String, Observed>,
+    pub(crate) reports: BTreeMap<String, String>,
+    pub(crate) config: Config,
+    pub(crate) fate: LaunchFate,
+    /// Whether EC2's view of instances is known to the coordinator.
+    pub(crate) sees_instances: bool,
+    fresh: u8,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let root = RootFingerprint::of_der(AUTHORITY.certificate_der());
+        Self {
+            now: UnixMillis(1_800_000_000_000),
+            record: None,
+            entry: None,
+            instances: Vec::new(),
+            desired: HashMap::new(),
+            observed: HashMap::new(),
+            reports: BTreeMap::new(),
+            config: Config {
+                deployment: "test".to_owned(),
+                template: LaunchTemplate { name: "parents".to_owned(), version: 1 },
+                role_arn: Some(ROLE.to_owned()),
+                roots: TrustedRoots::only(vec![root]),
+                reports_bucket: "reports".to_owned(),
+                strict_instance_types: false,
+                absence_grace: Duration::from_mins(1),
+                nonce_ttl: Duration::from_mins(5),
+                deploy_timeout: Duration::from_mins(30),
+                host_timeout: Duration::from_mins(5),
+                drain_timeout: Duration::from_mins(1),
+                skew: Duration::from_mins(5),
+                software: BTreeMap::new(),
+            },
+            fate: LaunchFate::Works,
+            sees_instances: true,
+            fresh: 0,
+        }
+    }
+
+    /// A world in which the web app has written `record`.
+    pub(crate) fn with_record(record: Value) -> Self {
+        let mut world = Self::new();
+        world.write(record);
+        world
+    }
+
+    /// The web app puts a whole record.
+    pub(crate) fn write(&mut self, record: Value) {
+        let Value::Object(record) = record else { panic!("a record is a map") };
+        self.record = Some(record);
+    }
+
+    /// The web app sets the status alone.
+    pub(crate) fn ask(&mut self, status: &str) {
+        if let Some(record) = &mut self.record {
+            record.insert("status".to_owned(), status.into());
+        }
+    }
+
+    pub(crate) fn later(&mut self, seconds: u64) {
+        self.now = self.now.plus(Duration::from_secs(seconds));
+    }
+
+    pub(crate) fn attribute(&self, name: &str) -> Value {
+        self.record.as_ref().and_then(|record| record.get(name)).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn status(&self) -> String {
+        self.attribute("status").as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn failure_code(&self) -> Option<FailureCode> {
+        self.entry.as_ref()?.failure.as_ref().map(|failure| failure.code)
+    }
+
+    pub(crate) fn alive(&self) -> usize {
+        self.instances.iter().filter(|instance| !instance.state.is_gone()).count()
+    }
+
+    /// The step that is next.
+    pub(crate) fn next(&mut self) -> Step {
+        self.fresh = self.fresh.wrapping_add(1);
+        let record = self.record.clone().map(|attributes| RecordState {
+            request: Request::parse(&attributes).unwrap(),
+            attributes,
+        });
+        let host = self.entry.as_ref().and_then(|entry| entry.state.host()).cloned();
+        let instance = host.as_ref().filter(|_| self.sees_instances).and_then(|host| {
+            let known = self.instances.iter().find(|instance| instance.id == host.instance_id);
+            known.map(|instance| instance.state)
+        });
+        let arn = host.map(|host| host.instance_arn).unwrap_or_default();
+        let view = View {
+            now: self.now,
+            record: record.as_ref(),
+            entry: self.entry.as_ref(),
+            observed: self.observed.get(&arn),
+            beat: None,
+            instance,
+            desired_written: self.desired.get(&arn).map_or(0, |desired| desired.version),
+            fresh: [self.fresh; 32],
+            retrying: None,
+        };
+        next_step(&view, &self.config)
+    }
+
+    /// Carries out one step; true when it was one that changes something.
+    ///
+    /// With `crash`, the coordinator dies after the step's effect and before it notes the outcome.
+    pub(crate) fn step(&mut self, crash: bool) -> bool {
+        match self.next() {
+            Step::Wait(_) => return false,
+            Step::Save(entry) => self.save(*entry),
+            Step::Project(projected) => self.project(&projected),
+            Step::WriteDesired { instance_arn, desired } => {
+                self.desired.insert(instance_arn, desired);
+            }
+            Step::Launch(intent) => {
+                let fate = std::mem::replace(&mut self.fate, LaunchFate::Works);
+                let next = self.launch(&intent.request, fate);
+                if let Some(next) = next.filter(|_| !crash) {
+                    self.save(next);
+                }
+            }
+            Step::StoreReport(judgement) => {
+                let stored = self
+                    .reports
+                    .entry(judgement.report_key)
+                    .or_insert_with(|| judgement.report.clone());
+                assert_eq!(*stored, judgement.report, "a report was changed");
+                if !crash {
+                    let next = outcome::report_stored(self.entry.as_ref().unwrap(), self.now);
+                    self.save(next);
+                }
+            }
+            Step::Terminate(host) => {
+                for instance in &mut self.instances {
+                    if instance.id == host.instance_id {
+                        instance.state = InstanceState::Terminated;
+                    }
+                }
+                self.observed.remove(&host.instance_arn);
+                if !crash {
+                    let next = outcome::terminated(self.entry.as_ref().unwrap(), self.now);
+                    self.save(next);
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes steps until there is nothing to do but wait.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..100 {
+            if !self.step(false) {
+                return;
+            }
+        }
+        panic!("the record does not settle: {:?}", self.entry);
+    }
+
+    fn save(&mut self, entry: Entry) {
+        let version = self.entry.as_ref().map_or(0, |entry| entry.version);
+        assert_eq!(entry.version, version, "an entry is written from the one that was read");
+        self.entry = Some(Entry { version: version + 1, ..entry });
+    }
+
+    fn project(&mut self, projected: &Projected) {
+        let Some(record) = &mut self.record else { return };
+        let read = record.get("status").and_then(Value::as_str).map(str::to_owned);
+        assert_eq!(projected.read_status, read);
+        if let Some(status) = projected.status {
+            record.insert("status".to_owned(), status.as_str().into());
+        }
+        let Value::Object(new) = serde_json::to_value(&projected.projection).unwrap() else {
+            panic!("a projection is a map")
+        };
+        for name in bailey_model::projection::Projection::OPTIONAL {
+            record.remove(name);
+        }
+        record.extend(new);
+    }
+
+    fn launch(&mut self, request: &LaunchRequest, fate: LaunchFate) -> Option<Entry> {
+        let entry = self.entry.clone().unwrap();
+        let is_known =
+            self.instances.iter().any(|i| i.request.client_token == request.client_token);
+        match fate {
+            LaunchFate::RequestLost => return None,
+            // A token that was used before answers with its instance, and the shell confirms that
+            // there is none before it believes a refusal.
+            LaunchFate::Refused if is_known => {}
+            LaunchFate::Refused => {
+                let refused = LaunchRefused {
+                    code: "InsufficientInstanceCapacity".to_owned(),
+                    message: "none left".to_owned(),
+                };
+                return Some(outcome::launch_refused(&entry, &refused, self.now));
+            }
+            LaunchFate::Works | LaunchFate::AnswerLost => {}
+        }
+        let known = self
+            .instances
+            .iter()
+            .find(|instance| instance.request.client_token == request.client_token);
+        let id = if let Some(instance) = known {
+            assert_eq!(instance.request, *request, "a token was used for two requests");
+            instance.id.clone()
+        } else {
+            let id = format!("i-{:017x}", self.instances.len() + 1);
+            let (state, request) = (InstanceState::Running, request.clone());
+            self.instances.push(Instance { id: id.clone(), state, request });
+            id
+        };
+        let launched = Launched {
+            instance_arn: format!("arn:aws:ec2:eu-west-1:123456789012:instance/{id}"),
+            instance_id: id,
+            availability_zone: "eu-west-1a".to_owned(),
+        };
+        (fate != LaunchFate::AnswerLost)
+            .then(|| outcome::launched(&entry, launched, [self.fresh; 32], self.now))
+    }
+
+    /// The host does all that its `desired` item asks of it.
+    pub(crate) fn host_works(&mut self) {
+        self.host_answers(|_| {});
+    }
+
+    /// As [`World::host_works`], with the report changed by `change` before it is written.
+    pub(crate) fn host_answers(&mut self, change: impl Fn(&mut ObservedAssignment)) {
+        for (arn, desired) in &self.desired {
+            let alive = self
+                .instances
+                .iter()
+                .find(|instance| arn.ends_with(&instance.id) && !instance.state.is_gone());
+            let Some(instance) = alive else { continue };
+            let before = self.observed.get(arn).cloned().unwrap_or_default();
+            let assignments = desired.assignments.iter().map(|assignment| {
+                let restarts = before.assignments.first().map_or(0, |a| a.restarts);
+                let mut observed = ObservedAssignment {
+                    enclave_id: assignment.enclave_id.clone(),
+                    generation: assignment.generation,
+                    phase: HostPhase::Running,
+                    entered: BTreeMap::from([(HostPhase::Fetching, self.now)]),
+                    enclave: Some(RunningEnclave {
+                        nitro_id: format!("{}-enc1", instance.id),
+                        cid: 16,
+                    }),
+                    measurements: image_pcrs(),
+                    answer: Some(Answer {
+                        sequence: assignment.nonce.sequence,
+                        document: document(&instance.id, assignment, self.now),
+                    }),
+                    failure: None,
+                    restarts,
+                };
+                change(&mut observed);
+                observed
+            });
+            let observed = Observed {
+                desired_version: desired.version,
+                assignments: assignments.collect(),
+                ..before
+            };
+            self.observed.insert(arn.clone(), observed);
+        }
+    }
+
+    /// Deploys what the record asks for, all the way.
+    pub(crate) fn deploy(&mut self) {
+        self.settle();
+        self.host_works();
+        self.settle();
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.entry.as_ref().unwrap().state
+    }
+
+    /// What must hold in every world at every instant.
+    pub(crate) fn check(&self) {
+        for instance in &self.instances {
+            let same_generation = self
+                .instances
+                .iter()
+                .filter(|other| other.request.tags == instance.request.tags)
+                .count();
+            assert_eq!(same_generation, 1, "two instances were launched for one generation");
+        }
+        assert!(self.alive() <= 1, "two instances are alive at a time");
+        let Some(entry) = &self.entry else {
+            assert!(self.instances.is_empty());
+            return;
+        };
+        if let State::Ended { .. } = entry.state {
+            assert_eq!(self.alive(), 0, "an instance outlives its generation");
+        }
+        if let State::Deployed { .. } = entry.state {
+            let attested = entry.attested.as_ref().expect("deployed means attested");
+            let key = attested.report.strip_prefix("s3://reports/").unwrap();
+            assert!(self.reports.contains_key(key), "deployed means reported");
+        }
+        if self.status() == "DESTROYED"
+            && matches!(entry.state, State::Ended { outcome: Outcome::Destroyed, .. })
+        {
+            assert_eq!(self.alive(), 0);
+        }
+    }
+}
+
+/// A failure as a host reports it.
+pub(crate) fn host_failure(code: FailureCode) -> Failure {
+    Failure::new(code, "the host says why", UnixMillis(0))
+}
+
+/// A document of the enclave that runs `assignment` on the instance.
+pub(crate) fn document(
+    instance_id: &str,
+    assignment: &bailey_model::hosts::Assignment,
+    now: UnixMillis,
+) -> Base64Bytes {
+    let nonce = assignment.nonce.bytes.as_slice();
+    let bound = binding::user_data(assignment.enclave_id.as_str(), assignment.generation.0, nonce);
+    let asked = Attestation {
+        nonce: Some(nonce.to_vec()),
+        user_data: Some(bound.to_vec()),
+        public_key: None,
+    };
+    let nsm = module(instance_id, assignment.debug, now);
+    Base64Bytes(nsm.attest(&asked, now.0).unwrap())
+}
+
+/// The module of an instance's enclave. Its certificates take long to make and live for hours, so
+/// worlds share them.
+fn module(instance_id: &str, debug: bool, now: UnixMillis) -> Arc<SimulatedNsm> {
+    static MODULES: LazyLock<Mutex<HashMap<Module, Arc<SimulatedNsm>>>> =
+        LazyLock::new(Mutex::default);
+    let half_day = now.0 / 43_200_000;
+    let module = (instance_id.to_owned(), debug, half_day);
+    let issue = || {
+        let issued_at = half_day * 43_200_000;
+        let parent = AUTHORITY.instance(instance_id, ROLE, issued_at).unwrap();
+        let enclave = Enclave {
+            module_id: format!("{instance_id}-enc0123456789abcdef"),
+            measurements: image_pcrs().into_iter().map(|(index, pcr)| (index, pcr.0)).collect(),
+            mode: if debug { Mode::Debug } else { Mode::Production },
+        };
+        Arc::new(SimulatedNsm::new(parent, enclave))
+    };
+    Arc::clone(MODULES.lock().unwrap().entry(module).or_insert_with(issue))
+}
+
+/// Instance, whether in debug mode, and in which half day.
+type Module = (String, bool, u64);
