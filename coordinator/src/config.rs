@@ -1,0 +1,163 @@
+//! The coordinator's configuration file.
+
+use bailey_attestation::{FingerprintError, RootFingerprint, TrustedRoots};
+use bailey_lifecycle as lifecycle;
+use serde::Deserialize;
+use std::{collections::BTreeMap, io, path::Path, path::PathBuf, time::Duration};
+
+/// The configuration file, TOML.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Names this installation; two installations in one account must not share it.
+    pub deployment: String,
+    /// The web app's table, with a stream.
+    pub enclaves_table: String,
+    /// The ledger's table.
+    pub ledger_table: String,
+    /// The hosts table, with a stream.
+    pub hosts_table: String,
+    /// Bucket of the attestation reports.
+    pub reports_bucket: String,
+    /// Name of the launch template for parents; its default version at start is used.
+    pub launch_template: String,
+    /// ARN of the parents' role; PCR3 is checked against it when given.
+    pub role_arn: Option<String>,
+    /// PEM file of the only root to trust instead of AWS's.
+    pub trusted_root: Option<PathBuf>,
+    /// Whether a type that cannot host an enclave is refused instead of promoted.
+    #[serde(default)]
+    pub strict_instance_types: bool,
+    /// Seconds from one sweep to the next.
+    #[serde(default = "seconds::<30>")]
+    pub sweep_interval_s: u64,
+    /// Milliseconds between two reads of a stream's shard; AWS allows five reads a second.
+    #[serde(default = "seconds::<250>")]
+    pub stream_poll_ms: u64,
+    /// Seconds for which a missing record's enclave lives on.
+    #[serde(default = "seconds::<60>")]
+    pub absence_grace_s: u64,
+    /// Seconds for which a nonce may be answered.
+    #[serde(default = "seconds::<300>")]
+    pub nonce_ttl_s: u64,
+    /// Seconds from a request to the first accepted document.
+    #[serde(default = "seconds::<1800>")]
+    pub deploy_timeout_s: u64,
+    /// Seconds from a launch to the agent's first report.
+    #[serde(default = "seconds::<300>")]
+    pub host_timeout_s: u64,
+    /// Seconds a host may take to end its enclave.
+    #[serde(default = "seconds::<60>")]
+    pub drain_timeout_s: u64,
+    /// Seconds by which an enclave's clock may be off.
+    #[serde(default = "seconds::<300>")]
+    pub skew_s: u64,
+}
+
+const fn seconds<const N: u64>() -> u64 {
+    N
+}
+
+/// Why there is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration `{}` cannot be used", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The parser's reason, with the line.
+        source: Box<toml::de::Error>,
+    },
+    /// The root certificate cannot be used.
+    #[error("the trusted root `{}` cannot be used", path.display())]
+    Root {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: FingerprintError,
+    },
+}
+
+impl Config {
+    /// Reads the file at `path`.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// The settings on which decisions depend.
+    pub fn lifecycle(&self, template_version: u64) -> Result<lifecycle::Config, ConfigError> {
+        Ok(lifecycle::Config {
+            deployment: self.deployment.clone(),
+            template: lifecycle::LaunchTemplate {
+                name: self.launch_template.clone(),
+                version: template_version,
+            },
+            role_arn: self.role_arn.clone(),
+            roots: self.roots()?,
+            reports_bucket: self.reports_bucket.clone(),
+            strict_instance_types: self.strict_instance_types,
+            absence_grace: Duration::from_secs(self.absence_grace_s),
+            nonce_ttl: Duration::from_secs(self.nonce_ttl_s),
+            deploy_timeout: Duration::from_secs(self.deploy_timeout_s),
+            host_timeout: Duration::from_secs(self.host_timeout_s),
+            drain_timeout: Duration::from_secs(self.drain_timeout_s),
+            skew: Duration::from_secs(self.skew_s),
+            software: BTreeMap::from([(
+                "bailey-coordinator".to_owned(),
+                env!("CARGO_PKG_VERSION").to_owned(),
+            )]),
+        })
+    }
+
+    fn roots(&self) -> Result<TrustedRoots, ConfigError> {
+        let Some(path) = &self.trusted_root else { return Ok(TrustedRoots::aws()) };
+        let pem = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        RootFingerprint::of_pem(&pem)
+            .map(|root| TrustedRoots::only(vec![root]))
+            .map_err(|source| ConfigError::Root { path: path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"
+        deployment = "dev"
+        enclaves_table = "e"
+        ledger_table = "l"
+        hosts_table = "h"
+        reports_bucket = "r"
+        launch_template = "t"
+    "#;
+
+    #[test]
+    fn what_is_not_given_has_a_default_that_serves() {
+        let config: Config = toml::from_str(MINIMAL).unwrap();
+        assert_eq!((config.sweep_interval_s, config.deploy_timeout_s), (30, 1_800));
+        assert_eq!(config.lifecycle(3).unwrap().template.version, 3);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused() {
+        let text = format!("{MINIMAL}\nsweep_intervall_s = 3");
+        assert!(
+            toml::from_str::<Config>(&text).unwrap_err().to_string().contains("sweep_intervall_s")
+        );
+    }
+}

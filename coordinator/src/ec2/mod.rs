@@ -1,0 +1,220 @@
+//! The four calls that the coordinator makes to EC2.
+
+mod client;
+mod xml;
+
+use bailey_lifecycle::{
+    InstanceState,
+    launch::{LaunchRefused, LaunchRequest, Launched, TAG_DEPLOYMENT},
+};
+pub use client::{CallError, Client, ClientError};
+use std::collections::HashMap;
+pub use xml::{ApiError, XmlError};
+
+/// The largest page that `DescribeInstances` gives.
+const PAGE: &str = "1000";
+
+/// Why an operation has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Ec2Error {
+    /// The call failed.
+    #[error("EC2 call failed")]
+    Call(#[source] CallError),
+    /// The answer lacks what was asked for.
+    #[error("EC2's answer to {action} names no {missing}")]
+    Incomplete {
+        /// The action called.
+        action: &'static str,
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// The answer could not be understood.
+    #[error("EC2's answer to {action} cannot be read")]
+    Xml {
+        /// The action called.
+        action: &'static str,
+        /// What is wrong with it.
+        source: XmlError,
+    },
+}
+
+/// What came of a launch whose answer is known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LaunchAnswer {
+    /// EC2 named the instance.
+    Launched(Launched),
+    /// EC2 refused; nothing was launched.
+    Refused(LaunchRefused),
+}
+
+impl Client {
+    /// The number of the launch template's default version.
+    pub async fn default_template_version(&self, name: &str) -> Result<u64, Ec2Error> {
+        const ACTION: &str = "DescribeLaunchTemplateVersions";
+        let parameters =
+            [pair("LaunchTemplateName", name), pair("LaunchTemplateVersion.1", "$Default")];
+        let xml = self.call(ACTION, &parameters).await.map_err(Ec2Error::Call)?;
+        xml::template_version(&xml)
+            .map_err(|source| Ec2Error::Xml { action: ACTION, source })?
+            .ok_or(Ec2Error::Incomplete { action: ACTION, missing: "version" })
+    }
+
+    /// Launches the one instance of an intent, or learns again which one it was.
+    pub async fn launch(&self, request: &LaunchRequest) -> Result<LaunchAnswer, Ec2Error> {
+        const ACTION: &str = "RunInstances";
+        let xml = match self.call(ACTION, &run_parameters(request)).await {
+            Ok(xml) => xml,
+            Err(error) => {
+                let refused = error.refusal().map(|refusal| LaunchRefused {
+                    code: refusal.code.clone(),
+                    message: refusal.message.clone(),
+                });
+                return refused.map(LaunchAnswer::Refused).ok_or(Ec2Error::Call(error));
+            }
+        };
+        let (owner, instance) = xml::launched(&xml)
+            .map_err(|source| Ec2Error::Xml { action: ACTION, source })?
+            .ok_or(Ec2Error::Incomplete { action: ACTION, missing: "instance" })?;
+        Ok(LaunchAnswer::Launched(self.named(&owner, instance)))
+    }
+
+    /// The instance that a token's launch brought about, when EC2 shows one already.
+    pub async fn launched_by(&self, client_token: &str) -> Result<Option<Launched>, Ec2Error> {
+        const ACTION: &str = "DescribeInstances";
+        let parameters =
+            [pair("Filter.1.Name", "client-token"), pair("Filter.1.Value.1", client_token)];
+        let xml = self.call(ACTION, &parameters).await.map_err(Ec2Error::Call)?;
+        let found = xml::owned_instances(&xml)
+            .map_err(|source| Ec2Error::Xml { action: ACTION, source })?;
+        Ok(found.into_iter().next().map(|(owner, instance)| self.named(&owner, instance)))
+    }
+
+    fn named(&self, owner: &str, instance: xml::Instance) -> Launched {
+        Launched {
+            instance_arn: instance_arn(self.region(), owner, &instance.id),
+            instance_id: instance.id,
+            availability_zone: instance.placement.zone,
+        }
+    }
+
+    /// Terminates an instance; gives its state thereafter, none when EC2 does not know it.
+    pub async fn terminate(&self, instance_id: &str) -> Result<Option<InstanceState>, Ec2Error> {
+        const ACTION: &str = "TerminateInstances";
+        let xml = match self.call(ACTION, &[pair("InstanceId.1", instance_id)]).await {
+            Ok(xml) => xml,
+            Err(error) => {
+                let unknown =
+                    error.refusal().is_some_and(|e| e.code == "InvalidInstanceID.NotFound");
+                return if unknown { Ok(None) } else { Err(Ec2Error::Call(error)) };
+            }
+        };
+        xml::terminated(&xml)
+            .map_err(|source| Ec2Error::Xml { action: ACTION, source })?
+            .as_deref()
+            .and_then(InstanceState::from_ec2)
+            .map(Some)
+            .ok_or(Ec2Error::Incomplete { action: ACTION, missing: "state" })
+    }
+
+    /// The states of all instances of an installation, those that ended lately included.
+    pub async fn instances(
+        &self,
+        deployment: &str,
+    ) -> Result<HashMap<String, InstanceState>, Ec2Error> {
+        const ACTION: &str = "DescribeInstances";
+        let mut states = HashMap::new();
+        let mut next: Option<String> = None;
+        loop {
+            let mut parameters = vec![
+                pair("Filter.1.Name", &format!("tag:{TAG_DEPLOYMENT}")),
+                pair("Filter.1.Value.1", deployment),
+                pair("MaxResults", PAGE),
+            ];
+            parameters.extend(next.iter().map(|token| pair("NextToken", token)));
+            let xml = self.call(ACTION, &parameters).await.map_err(Ec2Error::Call)?;
+            let (page, token) =
+                xml::instances(&xml).map_err(|source| Ec2Error::Xml { action: ACTION, source })?;
+            states.extend(page.into_iter().filter_map(|instance| {
+                Some((instance.id, InstanceState::from_ec2(&instance.state.name)?))
+            }));
+            match token {
+                Some(token) => next = Some(token),
+                None => return Ok(states),
+            }
+        }
+    }
+}
+
+fn run_parameters(request: &LaunchRequest) -> Vec<(String, String)> {
+    let mut parameters = vec![
+        pair("LaunchTemplate.LaunchTemplateName", &request.template_name),
+        pair("LaunchTemplate.Version", &request.template_version.to_string()),
+        pair("InstanceType", request.instance_type.as_str()),
+        pair("MinCount", "1"),
+        pair("MaxCount", "1"),
+        pair("ClientToken", &request.client_token),
+        pair("EnclaveOptions.Enabled", "true"),
+        pair("MetadataOptions.HttpTokens", "required"),
+        pair("MetadataOptions.HttpPutResponseHopLimit", "1"),
+        pair("InstanceInitiatedShutdownBehavior", "terminate"),
+        pair("TagSpecification.1.ResourceType", "instance"),
+    ];
+    if let Some(zone) = &request.availability_zone {
+        parameters.push(pair("Placement.AvailabilityZone", zone));
+    }
+    for (number, (key, value)) in (1..).zip(&request.tags) {
+        parameters.push((format!("TagSpecification.1.Tag.{number}.Key"), key.clone()));
+        parameters.push((format!("TagSpecification.1.Tag.{number}.Value"), value.clone()));
+    }
+    parameters
+}
+
+fn pair(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+/// An instance's ARN; the region tells the partition.
+fn instance_arn(region: &str, owner: &str, instance_id: &str) -> String {
+    let partition = match region {
+        region if region.starts_with("cn-") => "aws-cn",
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    };
+    format!("arn:{partition}:ec2:{region}:{owner}:instance/{instance_id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_request_is_sent_the_same_way_each_time() {
+        let request = LaunchRequest {
+            client_token: "t".repeat(64),
+            template_name: "parents".to_owned(),
+            template_version: 3,
+            instance_type: "m5.xlarge".parse().unwrap(),
+            availability_zone: Some("eu-west-1a".to_owned()),
+            tags: BTreeMap::from([
+                ("b".to_owned(), "2".to_owned()),
+                ("a".to_owned(), "1".to_owned()),
+            ]),
+        };
+        let parameters = run_parameters(&request);
+        assert_eq!(parameters, run_parameters(&request.clone()));
+        assert!(parameters.contains(&pair("EnclaveOptions.Enabled", "true")));
+        assert!(parameters.contains(&pair("LaunchTemplate.Version", "3")));
+        assert!(parameters.contains(&pair("TagSpecification.1.Tag.1.Key", "a")));
+    }
+
+    #[test]
+    fn an_arn_bears_its_partition() {
+        assert_eq!(
+            instance_arn("eu-west-1", "123456789012", "i-1"),
+            "arn:aws:ec2:eu-west-1:123456789012:instance/i-1"
+        );
+        assert!(instance_arn("cn-north-1", "1", "i-1").starts_with("arn:aws-cn:"));
+        assert!(instance_arn("us-gov-west-1", "1", "i-1").starts_with("arn:aws-us-gov:"));
+    }
+}

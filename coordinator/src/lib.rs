@@ -1,0 +1,22 @@
+//! The coordinator: turns requests in a table into verified enclaves, once.
+//!
+//! Stateless: all it knows is in DynamoDB and EC2. `bailey_lifecycle` decides, this crate carries
+//! out. Two coordinators at once are harmless.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`tick`] | the steps of one enclave id |
+//! | [`queue`] | which ids are to be looked at, and when |
+//! | [`streams`], [`sweep`] | where wake-ups come from |
+//! | [`store`], [`ec2`] | tables, bucket and EC2 |
+//! | [`memory`] | what is remembered to spare calls |
+
+pub mod config;
+pub mod ec2;
+pub mod memory;
+pub mod queue;
+pub mod run;
+pub mod store;
+pub mod streams;
+pub mod sweep;
+pub mod tick;

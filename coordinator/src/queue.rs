@@ -1,0 +1,153 @@
+//! Which enclave ids are to be looked at, and when.
+//!
+//! A wake-up carries no data: whoever is woken reads everything again. Wake-ups of one id that
+//! come before it is taken are one, and an id is never with two workers at a time.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Notify, time::Instant};
+
+/// The queue. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Queue {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// The ids in the order in which they are due.
+    due: BTreeSet<(Instant, String)>,
+    /// When each waiting id is due.
+    at: HashMap<String, Instant>,
+    /// The ids that a worker has.
+    taken: HashSet<String>,
+}
+
+impl Queue {
+    /// Makes `id` due after `delay`, unless it is due sooner.
+    pub fn wake(&self, id: &str, delay: Duration) {
+        let at = Instant::now() + delay;
+        let mut waiting = self.lock();
+        match waiting.at.get(id).copied() {
+            Some(due) if due <= at => return,
+            Some(due) => {
+                waiting.due.remove(&(due, id.to_owned()));
+            }
+            None => {}
+        }
+        waiting.at.insert(id.to_owned(), at);
+        waiting.due.insert((at, id.to_owned()));
+        drop(waiting);
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Waits for an id that is due and that no other worker has. Give it back with
+    /// [`Queue::done`]. Cancel-safe: an id is taken only together with the return.
+    pub async fn next(&self) -> String {
+        loop {
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            // Enabled before looking, so that a wake-up in between is not missed.
+            changed.as_mut().enable();
+            match self.take(Instant::now()) {
+                Ok(id) => return id,
+                Err(Some(until)) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(until) => {}
+                        () = changed => {}
+                    }
+                }
+                Err(None) => changed.await,
+            }
+        }
+    }
+
+    /// Gives an id back; wake-ups that came meanwhile count from now on.
+    pub fn done(&self, id: &str) {
+        self.lock().taken.remove(id);
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Takes the first free id that is due, or tells when the next one will be.
+    fn take(&self, now: Instant) -> Result<String, Option<Instant>> {
+        let mut waiting = self.lock();
+        let free = waiting.due.iter().find(|(_, id)| !waiting.taken.contains(id)).cloned();
+        match free {
+            Some((at, id)) if at <= now => {
+                waiting.due.remove(&(at, id.clone()));
+                waiting.at.remove(&id);
+                waiting.taken.insert(id.clone());
+                Ok(id)
+            }
+            Some((at, _)) => Err(Some(at)),
+            None => Err(None),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing panics while it holds the lock; if it did, the sets would still be usable.
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn nothing_is_due(queue: &Queue) -> bool {
+        tokio::time::timeout(Duration::from_millis(10), queue.next()).await.is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wake_ups_of_one_id_are_one() {
+        let queue = Queue::default();
+        queue.wake("a", Duration::ZERO);
+        queue.wake("a", Duration::ZERO);
+        assert_eq!(queue.next().await, "a");
+        queue.done("a");
+        assert!(nothing_is_due(&queue).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_id_is_never_with_two_workers() {
+        let queue = Queue::default();
+        queue.wake("a", Duration::ZERO);
+        assert_eq!(queue.next().await, "a");
+        queue.wake("a", Duration::ZERO);
+        assert!(nothing_is_due(&queue).await);
+        queue.done("a");
+        assert_eq!(queue.next().await, "a");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_soonest_of_two_wake_ups_counts() {
+        let queue = Queue::default();
+        let start = Instant::now();
+        queue.wake("a", Duration::from_secs(60));
+        queue.wake("a", Duration::from_secs(5));
+        queue.wake("a", Duration::from_secs(30));
+        assert_eq!(queue.next().await, "a");
+        assert_eq!(start.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_worker_is_woken() {
+        let queue = Queue::default();
+        let worker = tokio::spawn({
+            let queue = queue.clone();
+            async move { queue.next().await }
+        });
+        tokio::task::yield_now().await;
+        queue.wake("a", Duration::ZERO);
+        assert_eq!(worker.await.unwrap(), "a");
+    }
+}

@@ -1,0 +1,222 @@
+//! `bailey-coordinator run`: follows the streams itself, and sweeps.
+
+use crate::{
+    config::{Config, ConfigError},
+    ec2::{self, ClientError, Ec2Error},
+    memory::Memory,
+    queue::Queue,
+    store::{Hosts, Ledger, Records, Reports, StoreError},
+    streams::{Follower, StreamError},
+    tick::{Coordinator, Next},
+};
+use aws_config::SdkConfig;
+use aws_sdk_dynamodbstreams::types::{AttributeValue, Record};
+use bailey_model::hosts::OBSERVED_PREFIX;
+use bailey_runtime::{Shutdown, aws, chain};
+use std::{io, sync::Arc, time::Duration};
+use tokio::{task::JoinSet, time::MissedTickBehavior};
+
+/// Ids that are worked on at the same time. Most of a step is waiting for an answer.
+const WORKERS: usize = 32;
+
+/// Why the coordinator cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(ConfigError),
+    /// There can be no EC2 client.
+    #[error("cannot call EC2")]
+    Ec2Client(#[source] ClientError),
+    /// A table lacks the stream that is to be followed.
+    #[error("table {table} has no stream; enable one with the view type NEW_AND_OLD_IMAGES")]
+    NoStream {
+        /// The table.
+        table: String,
+    },
+    /// Signals cannot be listened for.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    /// A stream cannot be read.
+    #[error("cannot follow the stream of table {table}")]
+    Stream {
+        /// The table.
+        table: String,
+        /// Why.
+        source: StreamError,
+    },
+    /// A table cannot be described.
+    #[error("cannot use table {table}")]
+    Table {
+        /// The table.
+        table: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A table cannot be used.
+    #[error("cannot open the records")]
+    Records(#[source] StoreError),
+    /// The launch template cannot be found.
+    #[error("cannot find the launch template {name}")]
+    Template {
+        /// The template's name.
+        name: String,
+        /// Why.
+        source: Ec2Error,
+    },
+}
+
+/// Runs until a signal asks for the end. Steps under way are finished first.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let mut shutdown = Shutdown::listen().map_err(RunError::Signals)?;
+    let sdk = aws::load(None).await;
+    let coordinator = Arc::new(connect(&config, &sdk).await?);
+    let queue = Queue::default();
+    let poll = Duration::from_millis(config.stream_poll_ms);
+
+    // The followers are in place before the first sweep, so that nothing falls between the two.
+    let mut readers = JoinSet::new();
+    for table in [&config.enclaves_table, &config.hosts_table] {
+        let follower = follower(&sdk, table).await?;
+        let (each, lost) = (queue.clone(), queue.clone());
+        readers.spawn(follower.follow(
+            poll,
+            move |record| wake_for(record, &each),
+            move || lost.wake(SWEEP, Duration::ZERO),
+        ));
+    }
+    readers.spawn(sweep_regularly(
+        Arc::clone(&coordinator),
+        queue.clone(),
+        Duration::from_secs(config.sweep_interval_s),
+    ));
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut workers = JoinSet::new();
+    for _ in 0..WORKERS {
+        workers.spawn(work(Arc::clone(&coordinator), queue.clone(), stopped.clone()));
+    }
+    log::info!(deployment = config.deployment.as_str(), version = env!("CARGO_PKG_VERSION"); "coordinator runs");
+    shutdown.requested().await;
+    log::info!("coordinator stops");
+    readers.shutdown().await;
+    // Failing to send means that every worker is gone already.
+    let _ = stop.send(true);
+    while workers.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Not an enclave id (`#` is not allowed in one): asks for a sweep.
+const SWEEP: &str = "#sweep";
+
+async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, RunError> {
+    let ec2 = ec2::Client::new(sdk).map_err(RunError::Ec2Client)?;
+    let name = &config.launch_template;
+    let version = ec2
+        .default_template_version(name)
+        .await
+        .map_err(|source| RunError::Template { name: name.clone(), source })?;
+    let dynamodb = aws_sdk_dynamodb::Client::new(sdk);
+    let records = Records::open(dynamodb.clone(), config.enclaves_table.clone())
+        .await
+        .map_err(RunError::Records)?;
+    Ok(Coordinator {
+        config: config.lifecycle(version).map_err(RunError::Config)?,
+        records,
+        ledger: Ledger::new(dynamodb.clone(), config.ledger_table.clone()),
+        hosts: Hosts::new(dynamodb, config.hosts_table.clone()),
+        reports: Reports::new(aws::s3(sdk), config.reports_bucket.clone()),
+        ec2,
+        memory: Memory::default(),
+    })
+}
+
+async fn follower(sdk: &SdkConfig, table: &str) -> Result<Follower, RunError> {
+    let described = aws_sdk_dynamodb::Client::new(sdk).describe_table().table_name(table).send();
+    let stream_arn = described
+        .await
+        .map_err(|source| RunError::Table { table: table.to_owned(), source: Box::new(source) })?
+        .table
+        .and_then(|table| table.latest_stream_arn)
+        .ok_or_else(|| RunError::NoStream { table: table.to_owned() })?;
+    Follower::at_end(aws_sdk_dynamodbstreams::Client::new(sdk), stream_arn)
+        .await
+        .map_err(|source| RunError::Stream { table: table.to_owned(), source })
+}
+
+/// Wakes whom a stream's record is about.
+fn wake_for(record: &Record, queue: &Queue) {
+    let Some(change) = record.dynamodb() else { return };
+    let key = |name: &str| change.keys().and_then(|keys| keys.get(name)?.as_s().ok());
+    if let Some(id) = key("id") {
+        queue.wake(id, Duration::ZERO);
+    }
+    if key("pk").is_some_and(|pk| pk.starts_with(OBSERVED_PREFIX)) {
+        let image = change.new_image();
+        for id in image.into_iter().flat_map(|image| enclave_ids(image.get("assignments"))) {
+            queue.wake(id, Duration::ZERO);
+        }
+    }
+}
+
+/// The enclave ids that a host's report names.
+fn enclave_ids(assignments: Option<&AttributeValue>) -> impl Iterator<Item = &String> {
+    let list = assignments.and_then(|list| list.as_l().ok());
+    list.into_iter()
+        .flatten()
+        .filter_map(|assignment| assignment.as_m().ok()?.get("enclave_id")?.as_s().ok())
+}
+
+async fn sweep_regularly(coordinator: Arc<Coordinator>, queue: Queue, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        sweep(&coordinator, &queue).await;
+    }
+}
+
+async fn sweep(coordinator: &Coordinator, queue: &Queue) {
+    match coordinator.sweep(queue).await {
+        Ok(ids) => log::debug!(ids = ids; "swept"),
+        Err(error) => log::warn!(error = chain(&error); "sweep is incomplete"),
+    }
+}
+
+async fn work(
+    coordinator: Arc<Coordinator>,
+    queue: Queue,
+    mut stopped: tokio::sync::watch::Receiver<bool>,
+) {
+    loop {
+        let id = tokio::select! {
+            id = queue.next() => id,
+            // An error means that the sender is gone, which is as good a reason to stop.
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        };
+        if id == SWEEP {
+            sweep(&coordinator, &queue).await;
+        } else {
+            serve(&coordinator, &queue, &id).await;
+        }
+        queue.done(&id);
+    }
+}
+
+async fn serve(coordinator: &Coordinator, queue: &Queue, id: &str) {
+    match coordinator.tick(id).await {
+        Ok(next) => {
+            // The record may still show the trouble that is over.
+            if coordinator.memory.succeeded(id) {
+                queue.wake(id, Duration::ZERO);
+            } else if let Next::After(delay) = next {
+                queue.wake(id, delay);
+            }
+        }
+        Err(error) => {
+            let reason = chain(&error);
+            log::warn!(enclave_id = id, error = reason.as_str(); "step failed and will be retried");
+            let pause = coordinator.memory.failed(id, reason);
+            queue.wake(id, pause);
+        }
+    }
+}

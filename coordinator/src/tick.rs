@@ -1,0 +1,323 @@
+//! Carrying out the steps of one enclave id.
+
+use crate::{
+    ec2::{self, Ec2Error, LaunchAnswer},
+    memory::Memory,
+    store::{HostView, Hosts, Ledger, ReadRecord, Records, Reports, StoreError, Written},
+};
+use bailey_lifecycle::{
+    Config, InstanceState, Projected, RecordState, Step, View,
+    launch::LaunchIntent,
+    ledger::{Entry, Host, Judgement, State},
+    next_step, outcome, refuse_unusable,
+};
+use bailey_model::{EnclaveId, UnixMillis, record::RecordError};
+use bailey_runtime::now;
+use std::time::Duration;
+
+/// Everything that steps are carried out with.
+#[derive(Debug)]
+pub struct Coordinator {
+    /// The settings.
+    pub config: Config,
+    /// The web app's records.
+    pub records: Records,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The hosts table.
+    pub hosts: Hosts,
+    /// The reports' bucket.
+    pub reports: Reports,
+    /// EC2.
+    pub ec2: ec2::Client,
+    /// What this process remembers to spare calls; losing it costs nothing else.
+    pub memory: Memory,
+}
+
+/// Why a step could not be carried out; it is tried again later.
+#[derive(Debug, thiserror::Error)]
+pub enum TickError {
+    /// EC2 gave no usable answer.
+    #[error(transparent)]
+    Ec2(Ec2Error),
+    /// The system has no randomness.
+    #[error("the operating system gives no random bytes")]
+    Randomness,
+    /// The steps for one id do not come to an end; it is looked at again later.
+    #[error("{STEP_LIMIT} steps in a row did not settle the record")]
+    Restless,
+    /// A table or the bucket gave no usable answer.
+    #[error(transparent)]
+    Store(StoreError),
+    /// EC2 refused an intent that may have been sent before; it takes a while to be sure.
+    #[error("RunInstances: {code}: {message}; waiting until EC2 would show an earlier launch")]
+    Unconfirmed {
+        /// EC2's error code.
+        code: String,
+        /// EC2's message.
+        message: String,
+    },
+}
+
+/// When to look at an id again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Next {
+    /// After this time.
+    After(Duration),
+    /// When something changes.
+    OnChange,
+}
+
+/// A deploy takes about ten steps; ten times that means that something works against us.
+const STEP_LIMIT: usize = 100;
+
+/// How long `DescribeInstances` may lag behind a launch; AWS advises to allow minutes.
+const DESCRIBE_LAG: Duration = Duration::from_mins(2);
+
+/// What a tick has read; kept up to date by its own writes.
+struct Seen {
+    record: Option<RecordState>,
+    entry: Option<Entry>,
+    host: HostView,
+}
+
+impl Coordinator {
+    /// Takes the steps that are due for `id`, until there is nothing to do but wait.
+    pub async fn tick(&self, id: &str) -> Result<Next, TickError> {
+        for _ in 0..STEP_LIMIT {
+            if let Some(next) = self.pass(id).await? {
+                return Ok(next);
+            }
+        }
+        Err(TickError::Restless)
+    }
+
+    /// Reads everything and takes steps until one needs everything read again (none), or there is
+    /// nothing to do but wait.
+    async fn pass(&self, id: &str) -> Result<Option<Next>, TickError> {
+        let record = match self.records.read(id).await.map_err(TickError::Store)? {
+            ReadRecord::Absent => None,
+            ReadRecord::Usable(record) => Some(*record),
+            ReadRecord::Unusable { error, status } => {
+                return self.refuse(id, &error, &status).await;
+            }
+        };
+        // An id that cannot be used has no entry either.
+        let Ok(id) = id.parse::<EnclaveId>() else { return Ok(Some(Next::OnChange)) };
+        let entry = self.ledger.read(&id).await.map_err(TickError::Store)?;
+        let mut seen = Seen { record, entry, host: HostView::default() };
+        self.look_at_host(&mut seen).await?;
+        for _ in 0..STEP_LIMIT {
+            match self.step(&id, &mut seen).await? {
+                Progress::Again => {}
+                Progress::Outdated => return Ok(None),
+                Progress::Settled(next) => return Ok(Some(next)),
+            }
+        }
+        Err(TickError::Restless)
+    }
+
+    async fn look_at_host(&self, seen: &mut Seen) -> Result<(), TickError> {
+        let host = seen.entry.as_ref().and_then(|entry| entry.state.host());
+        seen.host = match host {
+            Some(host) => self.hosts.read(&host.instance_arn).await.map_err(TickError::Store)?,
+            None => HostView::default(),
+        };
+        Ok(())
+    }
+
+    async fn refuse(
+        &self,
+        id: &str,
+        error: &RecordError,
+        status: &str,
+    ) -> Result<Option<Next>, TickError> {
+        let Some((result, failure)) = refuse_unusable(error, status, now()) else {
+            return Ok(Some(Next::OnChange));
+        };
+        let written = self.records.refuse(id, status, result, &failure, now()).await;
+        match written.map_err(TickError::Store)? {
+            Written::Done(()) => Ok(Some(Next::OnChange)),
+            Written::Outdated => Ok(None),
+        }
+    }
+
+    async fn step(&self, id: &EnclaveId, seen: &mut Seen) -> Result<Progress, TickError> {
+        let now = now();
+        let retrying = self.memory.trouble(id.as_str());
+        let instance = seen.entry.as_ref().and_then(|entry| self.instance(entry));
+        let arn = seen.entry.as_ref().and_then(|e| e.state.host()).map(|h| &h.instance_arn);
+        let view = View {
+            now,
+            record: seen.record.as_ref(),
+            entry: seen.entry.as_ref(),
+            observed: seen.host.observed.as_ref(),
+            beat: seen.host.beat.as_ref(),
+            instance,
+            desired_written: arn.map_or(0, |arn| self.memory.desired_written(arn)),
+            fresh: fresh()?,
+            retrying: retrying.as_deref(),
+        };
+        match next_step(&view, &self.config) {
+            Step::Wait(until) => Ok(Progress::Settled(wait(until, now))),
+            Step::Save(entry) => self.save(*entry, seen).await,
+            Step::Project(projected) => self.project(id, &projected, seen).await,
+            Step::Launch(intent) => self.launch(&intent, seen).await,
+            Step::WriteDesired { instance_arn, desired } => {
+                self.hosts
+                    .write_desired(&instance_arn, &desired)
+                    .await
+                    .map_err(TickError::Store)?;
+                self.memory.desired_is_written(&instance_arn, desired.version);
+                Ok(Progress::Again)
+            }
+            Step::StoreReport(judgement) => self.store_report(&judgement, seen).await,
+            Step::Terminate(host) => self.terminate(&host, seen).await,
+        }
+    }
+
+    fn instance(&self, entry: &Entry) -> Option<InstanceState> {
+        self.memory.instance(&entry.state.host()?.instance_id)
+    }
+
+    async fn save(&self, entry: Entry, seen: &mut Seen) -> Result<Progress, TickError> {
+        match self.ledger.save(&entry).await.map_err(TickError::Store)? {
+            Written::Outdated => Ok(Progress::Outdated),
+            Written::Done(entry) => {
+                log_change(seen.entry.as_ref(), &entry);
+                self.note_intent(seen.entry.as_ref(), &entry);
+                let had =
+                    seen.entry.as_ref().and_then(|e| e.state.host()).map(|h| h.instance_id.clone());
+                let has = entry.state.host().map(|h| h.instance_id.clone());
+                seen.entry = Some(entry);
+                if had != has {
+                    self.look_at_host(seen).await?;
+                }
+                Ok(Progress::Again)
+            }
+        }
+    }
+
+    /// An intent that this process has just written was never sent before.
+    fn note_intent(&self, before: Option<&Entry>, after: &Entry) {
+        let had_intent = matches!(before.map(|e| &e.state), Some(State::Launching { .. }));
+        if let State::Launching { intent, .. } = &after.state
+            && !had_intent
+        {
+            self.memory.intent_is_new(&intent.request.client_token);
+        }
+    }
+
+    async fn project(
+        &self,
+        id: &EnclaveId,
+        projected: &Projected,
+        seen: &mut Seen,
+    ) -> Result<Progress, TickError> {
+        let written = self.records.project(id, projected, now()).await;
+        match written.map_err(TickError::Store)? {
+            Written::Done(ReadRecord::Usable(record)) => {
+                seen.record = Some(*record);
+                Ok(Progress::Again)
+            }
+            Written::Done(_) | Written::Outdated => Ok(Progress::Outdated),
+        }
+    }
+
+    async fn launch(&self, intent: &LaunchIntent, seen: &mut Seen) -> Result<Progress, TickError> {
+        let answer = self.sent(intent).await?;
+        let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
+        let next = match answer {
+            LaunchAnswer::Launched(launched) => outcome::launched(entry, launched, fresh()?, now()),
+            LaunchAnswer::Refused(refused) => outcome::launch_refused(entry, &refused, now()),
+        };
+        self.save(next, seen).await
+    }
+
+    /// Sends the intent. A refusal is believed when nothing can have been launched before: when this
+    /// was the first time, or when EC2 still shows no instance of the token after a while.
+    async fn sent(&self, intent: &LaunchIntent) -> Result<LaunchAnswer, TickError> {
+        let token = &intent.request.client_token;
+        let is_first = self.memory.is_first_send(token);
+        let answer = self.ec2.launch(&intent.request).await.map_err(TickError::Ec2)?;
+        let LaunchAnswer::Refused(refused) = answer else { return Ok(answer) };
+        if is_first {
+            return Ok(LaunchAnswer::Refused(refused));
+        }
+        let known = self.ec2.launched_by(token).await.map_err(TickError::Ec2)?;
+        match known {
+            Some(launched) => Ok(LaunchAnswer::Launched(launched)),
+            None if now().since(intent.decided_at) >= DESCRIBE_LAG => {
+                Ok(LaunchAnswer::Refused(refused))
+            }
+            None => Err(TickError::Unconfirmed { code: refused.code, message: refused.message }),
+        }
+    }
+
+    async fn store_report(
+        &self,
+        judgement: &Judgement,
+        seen: &mut Seen,
+    ) -> Result<Progress, TickError> {
+        let stored = self.reports.store(&judgement.report_key, &judgement.report).await;
+        stored.map_err(TickError::Store)?;
+        let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
+        let next = outcome::report_stored(entry, now());
+        self.save(next, seen).await
+    }
+
+    async fn terminate(&self, host: &Host, seen: &mut Seen) -> Result<Progress, TickError> {
+        let state = self.ec2.terminate(&host.instance_id).await.map_err(TickError::Ec2)?;
+        // `TerminateInstances` answers with the state that it brought about.
+        if state.is_some_and(|state| !state.is_gone()) {
+            return Ok(Progress::Settled(Next::After(Duration::from_secs(1))));
+        }
+        self.hosts.forget(&host.instance_arn).await.map_err(TickError::Store)?;
+        self.memory.forget(&host.instance_arn, &host.instance_id);
+        let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
+        let next = outcome::terminated(entry, now());
+        self.save(next, seen).await
+    }
+}
+
+/// How a tick goes on.
+enum Progress {
+    /// Decide again with what was read and written.
+    Again,
+    /// Somebody else wrote: read everything again.
+    Outdated,
+    /// Nothing more to do now.
+    Settled(Next),
+}
+
+fn wait(until: Option<UnixMillis>, now: UnixMillis) -> Next {
+    // A millisecond more, so that the deadline has passed when it is looked at.
+    until.map_or(Next::OnChange, |until| Next::After(until.since(now) + Duration::from_millis(1)))
+}
+
+fn fresh() -> Result<[u8; 32], TickError> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| TickError::Randomness)?;
+    Ok(bytes)
+}
+
+fn log_change(before: Option<&Entry>, after: &Entry) {
+    let name = after.state.name();
+    if before.is_some_and(|before| before.state.name() == name) {
+        return;
+    }
+    let instance_id = match &after.state {
+        State::Ended { host, .. } => host.as_ref(),
+        state => state.host(),
+    };
+    let instance_id = instance_id.map_or("-", |host| host.instance_id.as_str());
+    let code = after.failure.as_ref().map_or("-", |failure| failure.code.as_str());
+    log::info!(
+        enclave_id = after.id.as_str(),
+        generation = after.generation.0,
+        phase = name,
+        instance_id = instance_id,
+        code = code;
+        "enclave changed phase"
+    );
+}
