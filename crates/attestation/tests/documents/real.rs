@@ -1,0 +1,89 @@
+//! A document that AWS's root signed, from the test data of a package that ships one.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::{env, fs};
+
+use bailey_attestation::{
+    CertificatePosition, Policy, Rejection, RootFingerprint, TrustedRoots, VerifyTime,
+    pcr4_for_instance,
+};
+
+use crate::common::{AUTHORITY, accept, policy, reject};
+
+/// When the document was made: 2025-01-06 16:07:05 UTC, in milliseconds since the Unix epoch.
+const MADE_MS: u64 = 1_736_179_625_000;
+
+#[test]
+fn a_document_of_aws_is_accepted_at_its_own_time_under_the_root_of_aws() {
+    let verified = accept(&document(), &at(VerifyTime::DocumentsOwn));
+    assert_eq!(verified.module_id(), "i-0bee92034f3d60691-enc01943c5eaab3ad6a");
+    assert_eq!(verified.timestamp_ms() / 1_000, MADE_MS / 1_000);
+    assert_eq!(verified.pcrs().get(&4), Some(&pcr4_for_instance("i-0bee92034f3d60691")));
+    assert_eq!(verified.certificates().len(), 5);
+    assert_eq!(verified.certificates()[0].sha256, RootFingerprint::AWS_NITRO_G1.to_string());
+}
+
+#[test]
+fn a_document_of_aws_is_refused_after_its_certificates_have_expired() {
+    // 2026-01-01: of the chain, only the root is still valid.
+    let rejection = reject(&document(), &at(VerifyTime::At(1_767_225_600_000)));
+    assert!(
+        matches!(
+            rejection,
+            Rejection::CertificateExpired { certificate: CertificatePosition::Bundle(1), .. }
+        ),
+        "{rejection}"
+    );
+}
+
+#[test]
+fn a_document_of_aws_is_refused_under_any_other_root() {
+    let found = RootFingerprint::AWS_NITRO_G1.to_string();
+    for root in [AUTHORITY.certificate_der(), b"no root".as_slice()] {
+        let rule = Policy {
+            roots: TrustedRoots::only(vec![RootFingerprint::of_der(root)]),
+            ..at(VerifyTime::DocumentsOwn)
+        };
+        assert_eq!(reject(&document(), &rule), Rejection::RootNotTrusted { found: found.clone() });
+    }
+}
+
+fn at(time: VerifyTime) -> Policy {
+    Policy { roots: TrustedRoots::aws(), time, ..policy() }
+}
+
+fn document() -> Vec<u8> {
+    fs::read(package("nitro_attest").join("tests/fixtures/attestation.cose")).unwrap()
+}
+
+/// Where cargo has unpacked a package that this crate depends on, wherever its home is.
+fn package(name: &str) -> PathBuf {
+    let output = cargo(&["metadata", "--format-version=1", "--filter-platform", &host()]);
+    let metadata: serde_json::Value = serde_json::from_str(&output).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let manifest = packages
+        .iter()
+        .find(|package| package["name"] == name)
+        .and_then(|package| package["manifest_path"].as_str())
+        .unwrap();
+    PathBuf::from(manifest).parent().unwrap().to_owned()
+}
+
+/// The platform that cargo runs on; packages for others may not have been fetched.
+fn host() -> String {
+    let version = cargo(&["-vV"]);
+    version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
+}
+
+fn cargo(arguments: &[&str]) -> String {
+    // Cargo names itself to the tests that it runs.
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
