@@ -1,0 +1,1 @@
+//! Compares `bailey-eif` with the implementation that nitro-cli uses; see `tests/`.

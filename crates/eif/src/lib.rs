@@ -1,0 +1,42 @@
+//! Reading, measuring and writing enclave image files (EIF).
+//!
+//! An EIF is a [`Header`] of 548 bytes and up to 32 sections, each a header of 12 bytes and its
+//! body: kernel, command line, metadata, ramdisks and, in a signed image, the signature. All
+//! numbers are big endian. AWS publishes no specification; the format is the one that
+//! `aws-nitro-enclaves-image-format` reads and writes, and `oracle/` compares the two.
+//!
+//! | item | does |
+//! | --- | --- |
+//! | [`Measurer`] | computes the measurements while the bytes of an image pass by |
+//! | [`measure`] | the same for a whole [`Read`](std::io::Read) |
+//! | [`write()`] | lays an image out, byte for byte as the reference does |
+//! | [`SectionReader`] | hands out single sections of an image that is already trusted |
+//!
+//! Nothing here allocates what a header claims: memory stays bounded whatever the bytes say.
+
+mod error;
+mod format;
+mod kind;
+mod measure;
+mod measurement;
+mod metadata;
+mod partial;
+mod pcr;
+mod section;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use bailey_model::Pcr;
+pub use error::{EifError, ReadError};
+pub use format::{
+    Architecture, HEADER_LEN, Header, MAX_SECTIONS, SECTION_HEADER_LEN, SectionInfo, SectionSpan,
+};
+pub use kind::SectionKind;
+pub use measure::{Measurer, measure};
+pub use measurement::Measurement;
+pub use metadata::{BuildMetadata, ImageMetadata, MAX_METADATA_LEN};
+pub use section::SectionReader;
+pub use signature::{MAX_SIGNATURE_LEN, SignatureError};
+pub use write::{ImageParts, WriteError, write};
