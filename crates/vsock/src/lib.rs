@@ -1,0 +1,45 @@
+//! Addresses and the attestation protocol spoken between a parent and its enclave.
+//!
+//! Pure but for the few functions that take a [`Read`](std::io::Read) or [`Write`](std::io::Write):
+//! no sockets, no clock, no async runtime. Whoever does their own I/O uses the parsing functions
+//! ([`frame::body_length`], [`connect::parse_reply`]) alone.
+//!
+//! # The attestation protocol, version 1
+//!
+//! The enclave listens on vsock port [`ATTESTATION_PORT`]. A connection carries one request or
+//! several in a row, each answered before the next is read. A [`frame`] is a big-endian 32-bit
+//! length and that many bytes of JSON: an [`AttestRequest`] of at most [`MAX_REQUEST_LEN`] bytes,
+//! an [`AttestResponse`] of at most [`MAX_RESPONSE_LEN`].
+
+mod cid;
+pub mod connect;
+pub mod frame;
+mod request;
+mod response;
+
+pub use cid::{Cid, CidError};
+pub use request::{AttestRequest, MAX_NONCE_LEN, MAX_PUBLIC_KEY_LEN, RequestError};
+pub use response::{AttestResponse, Refusal, RefusalCode, ResponseError};
+
+/// The vsock port on which an enclave answers attestation requests.
+pub const ATTESTATION_PORT: u32 = 5005;
+
+/// The version of the attestation protocol that this crate speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The longest request body, in bytes: the largest nonce, key and enclave id in base64 and JSON
+/// need under 3 KiB, and a peer can make the enclave buffer no more than this.
+pub const MAX_REQUEST_LEN: usize = 16 * 1024;
+
+/// The longest response body, in bytes: documents seen in the field have up to 7.5 kB, the NSM
+/// driver's buffer holds 12 KiB, and base64 makes that 16 KiB.
+pub const MAX_RESPONSE_LEN: usize = 64 * 1024;
+
+/// The CID under which an enclave reaches its parent instance.
+pub const PARENT_CID: u32 = 3;
+
+/// The port of [`PARENT_CID`] on which nitro-cli waits for the boot heartbeat.
+pub const HEARTBEAT_PORT: u32 = 9000;
+
+/// The byte that a booted enclave sends to nitro-cli, and that nitro-cli sends back.
+pub const HEARTBEAT_BYTE: u8 = 0xB7;
