@@ -1,0 +1,210 @@
+//! Where to listen, which NSM to ask and whom to tell, from the environment.
+
+use super::nsm::{DeviceNsm, SecurityModule, SocketNsm};
+use bailey_vsock::{ATTESTATION_PORT, HEARTBEAT_PORT, PARENT_CID};
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// What `keep` needs to know before it starts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// Where requests come in (`KEEP_LISTEN`).
+    pub listen: ListenAddress,
+    /// Who makes the documents (`KEEP_NSM`).
+    pub nsm: NsmAddress,
+    /// Who waits for the boot heartbeat, if anybody (`KEEP_HEARTBEAT`).
+    pub heartbeat: Option<PeerAddress>,
+}
+
+impl Settings {
+    /// The settings of an enclave's init: vsock, `/dev/nsm`, and nitro-cli waiting on the parent.
+    #[must_use]
+    pub fn of_init() -> Self {
+        let heartbeat = PeerAddress::Vsock { cid: PARENT_CID, port: HEARTBEAT_PORT };
+        Self {
+            listen: ListenAddress::Vsock { port: ATTESTATION_PORT },
+            nsm: NsmAddress::Device,
+            heartbeat: Some(heartbeat),
+        }
+    }
+
+    /// The settings that the variables ask for; `variable` looks one up.
+    pub fn from_variables(
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
+        let listen = parse("KEEP_LISTEN", &variable)?;
+        let heartbeat = match variable("KEEP_HEARTBEAT").as_deref() {
+            None | Some("none") => None,
+            Some(_) => parse("KEEP_HEARTBEAT", &variable)?,
+        };
+        Ok(Self {
+            listen: listen.unwrap_or(ListenAddress::Vsock { port: ATTESTATION_PORT }),
+            nsm: parse("KEEP_NSM", &variable)?.unwrap_or(NsmAddress::Device),
+            heartbeat,
+        })
+    }
+}
+
+fn parse<T: FromStr<Err = &'static str>>(
+    name: &'static str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<T>, SettingsError> {
+    let Some(value) = variable(name) else { return Ok(None) };
+    value.parse().map(Some).map_err(|wanted| SettingsError { name, value, wanted })
+}
+
+/// Where requests come in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ListenAddress {
+    /// A Unix socket at this path.
+    Unix(PathBuf),
+    /// A vsock port, whoever calls.
+    Vsock {
+        /// The port.
+        port: u32,
+    },
+}
+
+impl FromStr for ListenAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let vsock = || text.strip_prefix("vsock:")?.parse().ok().map(|port| Self::Vsock { port });
+        unix_path(text).map(Self::Unix).or_else(vsock).ok_or("vsock:PORT or unix:/path")
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Vsock { port } => write!(f, "vsock:{port}"),
+        }
+    }
+}
+
+/// Who makes the documents.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NsmAddress {
+    /// The real one, at `/dev/nsm`.
+    Device,
+    /// A simulated one behind a Unix socket.
+    Unix(PathBuf),
+}
+
+impl NsmAddress {
+    /// The security module at this address; a device or peer that is absent shows at each request.
+    pub(super) fn connect(&self) -> Box<dyn SecurityModule> {
+        match self {
+            Self::Device => Box::new(DeviceNsm),
+            Self::Unix(path) => Box::new(SocketNsm::new(path.clone())),
+        }
+    }
+}
+
+impl FromStr for NsmAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let device = || (text == "device").then_some(Self::Device);
+        unix_path(text).map(Self::Unix).or_else(device).ok_or("device or unix:/path")
+    }
+}
+
+/// Somebody to connect to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PeerAddress {
+    /// A Unix socket at this path.
+    Unix(PathBuf),
+    /// A vsock address.
+    Vsock {
+        /// The context id.
+        cid: u32,
+        /// The port.
+        port: u32,
+    },
+}
+
+impl FromStr for PeerAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let vsock = || {
+            let (cid, port) = text.strip_prefix("vsock:")?.split_once(':')?;
+            Some(Self::Vsock { cid: cid.parse().ok()?, port: port.parse().ok()? })
+        };
+        unix_path(text).map(Self::Unix).or_else(vsock).ok_or("none, vsock:CID:PORT or unix:/path")
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
+        }
+    }
+}
+
+fn unix_path(text: &str) -> Option<PathBuf> {
+    text.strip_prefix("unix:").filter(|path| path.starts_with('/')).map(PathBuf::from)
+}
+
+/// A variable has a value that means nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{name} is `{value}`, it can be {wanted}")]
+pub struct SettingsError {
+    name: &'static str,
+    value: String,
+    wanted: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        Settings::from_variables(|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn without_variables_it_listens_on_vsock_and_sends_no_heartbeat() {
+        let expected = Settings { heartbeat: None, ..Settings::of_init() };
+        assert_eq!(settings(&[]), Ok(expected.clone()));
+        assert_eq!(settings(&[("KEEP_HEARTBEAT", "none")]), Ok(expected));
+    }
+
+    #[test]
+    fn every_address_can_be_a_unix_socket() {
+        let given =
+            [("KEEP_LISTEN", "unix:/a"), ("KEEP_NSM", "unix:/b"), ("KEEP_HEARTBEAT", "unix:/c")];
+        let expected = Settings {
+            listen: ListenAddress::Unix("/a".into()),
+            nsm: NsmAddress::Unix("/b".into()),
+            heartbeat: Some(PeerAddress::Unix("/c".into())),
+        };
+        assert_eq!(settings(&given), Ok(expected));
+    }
+
+    #[test]
+    fn the_variables_can_spell_out_what_init_uses() {
+        let given = [
+            ("KEEP_LISTEN", "vsock:5005"),
+            ("KEEP_NSM", "device"),
+            ("KEEP_HEARTBEAT", "vsock:3:9000"),
+        ];
+        assert_eq!(settings(&given), Ok(Settings::of_init()));
+    }
+
+    #[test]
+    fn a_meaningless_value_is_named_with_what_is_possible() {
+        let err = settings(&[("KEEP_LISTEN", "tcp:80")]).unwrap_err();
+        assert_eq!(err.to_string(), "KEEP_LISTEN is `tcp:80`, it can be vsock:PORT or unix:/path");
+        for (name, value) in
+            [("KEEP_LISTEN", "unix:relative"), ("KEEP_NSM", ""), ("KEEP_HEARTBEAT", "vsock:3")]
+        {
+            assert!(settings(&[(name, value)]).is_err(), "{name}={value}");
+        }
+    }
+}
