@@ -1,0 +1,154 @@
+//! The `bailey` command line: asks for enclaves, shows what became of them, judges their proofs.
+//!
+//! It writes what a web app would write, the request on a record, and reads what the coordinator
+//! wrote; it needs neither of them to be reachable. `verify`, `eif` and `image` work offline.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `verbs` | one file per verb: its flags, and its steps |
+//! | `render` | what people read, as pure functions from data to text |
+//! | `watching` | which line of a deploy's life to print next |
+//! | `evidence`, `judge`, `claims` | what `verify` reads, judges, and compares |
+//! | `table`, `objects` | DynamoDB and S3 |
+
+mod call_error;
+mod claims;
+mod evidence;
+mod exit;
+mod instant;
+mod judge;
+mod nonce;
+mod objects;
+mod output;
+mod pcr_file;
+mod render;
+mod screen;
+mod table;
+mod verbs;
+mod view;
+mod watching;
+
+use clap::{Parser, Subcommand};
+use exit::{Advise, Exit, Outcome};
+use std::process::ExitCode;
+use verbs::{deploy, destroy, eif, image, ls, report, show, verify, watch};
+
+/// A control plane for AWS Nitro Enclaves: deploy enclaves, watch them, check their proofs
+#[derive(Debug, Parser)]
+#[command(name = "bailey", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(flatten)]
+    cloud: CloudOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done, or the thing asked about is as it should be
+  1  the thing asked about failed or was rejected
+  2  wrong usage, or something could not be read or reached
+
+Credentials and region come from the usual AWS settings (AWS_PROFILE, AWS_REGION, …); a local \
+cloud is reached with AWS_ENDPOINT_URL.
+
+Examples:
+  bailey deploy demo --eif s3://images/demo.eif --expected-pcrs demo.eif.manifest.json --wait
+  bailey report demo --out report.json
+  bailey verify report.json --require-production
+  bailey destroy demo --wait";
+
+/// Which cloud the verbs speak to.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Cloud")]
+struct CloudOptions {
+    /// The table of enclave records
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "BAILEY_ENCLAVES_TABLE",
+        default_value = "bailey-enclaves"
+    )]
+    table: String,
+    /// The AWS region; the AWS settings' own when left out
+    #[arg(long, global = true, value_name = "REGION")]
+    region: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Deploy(deploy::Args),
+    Destroy(destroy::Args),
+    #[command(subcommand)]
+    Eif(eif::Command),
+    #[command(subcommand)]
+    Image(image::Command),
+    Ls(ls::Args),
+    Report(report::Args),
+    Show(show::Args),
+    Verify(verify::Args),
+    Watch(watch::Args),
+}
+
+/// Does what the command line asks, and says how it went.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    dispatch(cli).unwrap_or_else(|error| explain(error.as_ref())).into()
+}
+
+fn dispatch(cli: Cli) -> Outcome {
+    let cloud = &cli.cloud;
+    match cli.command {
+        Command::Deploy(args) => on_runtime(deploy::run(args, cloud)),
+        Command::Destroy(args) => on_runtime(destroy::run(args, cloud)),
+        Command::Eif(command) => eif::run(command),
+        Command::Image(command) => image::run(command),
+        Command::Ls(args) => on_runtime(ls::run(args, cloud)),
+        Command::Report(args) => on_runtime(report::run(args, cloud)),
+        Command::Show(args) => on_runtime(show::run(args, cloud)),
+        Command::Verify(args) => verify::run(args),
+        Command::Watch(args) => on_runtime(watch::run(args, cloud)),
+    }
+}
+
+/// One thread serves a program that makes one call after the other.
+fn on_runtime(verb: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| exit::StartError { source })?;
+    runtime.block_on(verb)
+}
+
+fn explain(error: &dyn Advise) -> Exit {
+    let mut text = format!("bailey: {}\n", bailey_runtime::chain(error));
+    if let Some(advice) = error.advice() {
+        text.push_str("        ");
+        text.push_str(&advice);
+        text.push('\n');
+    }
+    output::complain(&text);
+    error.exit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_an_example_in_its_help() {
+        let command = Cli::command();
+        for verb in command.get_subcommands().filter(|verb| !verb.has_subcommands()) {
+            let help = verb.clone().render_long_help().to_string();
+            assert!(help.contains("Example"), "{} shows no example", verb.get_name());
+            assert!(help.contains("Exit code"), "{} is silent on exit codes", verb.get_name());
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Objects in S3: reports.
+
+use crate::{CloudOptions, call_error::CallError, exit::Advise};
+use aws_sdk_s3::primitives::ByteStreamError;
+use bailey_model::S3Location;
+use bailey_runtime::aws;
+
+/// A report is some tens of KiB; whatever is larger is none, and is not read into memory.
+pub(crate) const REPORT_LIMIT: usize = 4 * 1_024 * 1_024;
+
+/// Reads a whole object of at most [`REPORT_LIMIT`] bytes.
+pub(crate) async fn read(
+    location: &S3Location,
+    cloud: &CloudOptions,
+) -> Result<Vec<u8>, ObjectError> {
+    let config = aws::load(cloud.region.as_deref()).await;
+    let mut object = aws::s3(&config)
+        .get_object()
+        .bucket(&location.bucket)
+        .key(&location.key)
+        .send()
+        .await
+        .map_err(|error| ObjectError::Call {
+            location: location.clone(),
+            source: CallError::from_sdk(error),
+        })?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = object.body.next().await {
+        let chunk =
+            chunk.map_err(|source| ObjectError::Cut { location: location.clone(), source })?;
+        if bytes.len().saturating_add(chunk.len()) > REPORT_LIMIT {
+            return Err(ObjectError::TooLarge { location: location.clone() });
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// Why an object was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ObjectError {
+    /// S3 refused the call or did not answer.
+    #[error("cannot read {location}")]
+    Call { location: S3Location, source: CallError },
+    /// The connection ended before the object did.
+    #[error("{location} ended early")]
+    Cut { location: S3Location, source: ByteStreamError },
+    /// The object is larger than any report.
+    #[error("{location} is larger than {REPORT_LIMIT} bytes, which no report is")]
+    TooLarge { location: S3Location },
+}
+
+impl Advise for ObjectError {
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Call { source, .. } => Some(source.advice()),
+            Self::Cut { .. } => Some("try again".to_owned()),
+            Self::TooLarge { .. } => None,
+        }
+    }
+}

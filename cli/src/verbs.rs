@@ -1,0 +1,11 @@
+//! One file per verb: its flags, and its steps.
+
+pub(crate) mod deploy;
+pub(crate) mod destroy;
+pub(crate) mod eif;
+pub(crate) mod image;
+pub(crate) mod ls;
+pub(crate) mod report;
+pub(crate) mod show;
+pub(crate) mod verify;
+pub(crate) mod watch;

@@ -1,0 +1,180 @@
+//! `bailey verify`
+
+use crate::{
+    evidence::Evidence,
+    exit::{Advise, Exit, Outcome},
+    judge::{AsOf, Demands, judge},
+    nonce::NonceArgument,
+    output,
+    pcr_file::PcrArgument,
+    render,
+};
+use bailey_attestation::{FingerprintError, InstanceBinding, RootFingerprint, TrustedRoots};
+use bailey_model::UnixMillis;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// Judge an attestation report or document again, offline
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// A report, or a document (COSE_Sign1, binary or base64); - reads standard input
+    file: PathBuf,
+    /// Trust the root certificate in this PEM file instead of AWS's; may be given several times
+    #[arg(long, value_name = "PEM")]
+    root: Vec<PathBuf>,
+    /// Judge as of this time, in milliseconds since 1970, or as of the `document`'s own time
+    /// [default: when the report was made; now for a document]
+    #[arg(long, value_name = "EPOCH_MS|document")]
+    at: Option<At>,
+    /// The nonce that the document must carry, in hex or base64
+    #[arg(long, value_name = "NONCE")]
+    nonce: Option<NonceArgument>,
+    /// A register's value, as N=HEX; may be given several times
+    #[arg(long = "pcr", value_name = "N=HEX")]
+    pcrs: Vec<PcrArgument>,
+    /// Refuse debug mode and images that measure to zero
+    #[arg(long)]
+    require_production: bool,
+    /// The EC2 instance on which the enclave must run
+    #[arg(long, value_name = "ID")]
+    instance_id: Option<String>,
+    /// The role that the instance must have
+    #[arg(long, value_name = "ARN", requires = "instance_id")]
+    role_arn: Option<String>,
+    /// Refuse a document older than this
+    #[arg(long, value_name = "SECONDS")]
+    max_age: Option<u64>,
+    /// Print the judgement as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Without further flags it judges authenticity alone: that the document was signed under the trusted \
+root. What no flag asked for is listed as not checked. A report must also say of its document what \
+the document says of itself.
+
+Examples:
+  bailey verify report.json --require-production --pcr 0=3f9a…
+  bailey verify document.bin --nonce 00ff… --max-age 300
+  bailey verify report.json --root local-root.pem --at document
+
+Exit codes: 0 accepted, 1 rejected, 2 a file could not be read.";
+
+/// As of when to judge.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum At {
+    Document,
+    Time(UnixMillis),
+}
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "document" => Ok(Self::Document),
+            _ => text
+                .parse()
+                .map(|ms| Self::Time(UnixMillis(ms)))
+                .map_err(|_| "write milliseconds since 1970, or `document`".to_owned()),
+        }
+    }
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let evidence = Evidence::read(&args.file)?;
+    let as_of = as_of(args.at, &evidence, bailey_runtime::now());
+    let (json, demands) = (args.json, demands(args)?);
+    let judgement = judge(&evidence, &demands, as_of);
+    if json {
+        output::print_json(&judgement)?;
+    } else {
+        output::print(&render::verification(&judgement))?;
+    }
+    Ok(if judgement.accepted { Exit::Done } else { Exit::Negative })
+}
+
+/// A report is judged as of its own time, since its certificates live for hours; a document, which
+/// names no other time than one of its own, as of now.
+fn as_of(asked: Option<At>, evidence: &Evidence, now: UnixMillis) -> AsOf {
+    match (asked, evidence) {
+        (Some(At::Document), _) => AsOf::DocumentsOwn,
+        (Some(At::Time(at)), _) => AsOf::Stated(at),
+        (None, Evidence::Report(report)) => AsOf::Report(report.judged_at),
+        (None, Evidence::Document(_)) => AsOf::Now(now),
+    }
+}
+
+fn demands(args: Args) -> Result<Demands, RootError> {
+    let role_arn = args.role_arn;
+    Ok(Demands {
+        roots: trusted(&args.root)?,
+        nonce: args.nonce,
+        pcrs: args.pcrs,
+        max_age_ms: args.max_age.map(|seconds| seconds.saturating_mul(1_000)),
+        instance: args.instance_id.map(|instance_id| InstanceBinding { instance_id, role_arn }),
+        production: args.require_production,
+    })
+}
+
+fn trusted(files: &[PathBuf]) -> Result<TrustedRoots, RootError> {
+    if files.is_empty() {
+        return Ok(TrustedRoots::aws());
+    }
+    let roots = files.iter().map(|file| root(file)).collect::<Result<_, _>>()?;
+    Ok(TrustedRoots::only(roots))
+}
+
+fn root(file: &Path) -> Result<RootFingerprint, RootError> {
+    let text = fs::read_to_string(file)
+        .map_err(|source| RootError::Read { file: file.to_owned(), source })?;
+    RootFingerprint::of_pem(&text)
+        .map_err(|source| RootError::Content { file: file.to_owned(), source })
+}
+
+/// Why a root cannot be trusted.
+#[derive(Debug, thiserror::Error)]
+enum RootError {
+    /// The file holds no certificate.
+    #[error("`{}` names no root", file.display())]
+    Content { file: PathBuf, source: FingerprintError },
+    /// The file cannot be read.
+    #[error("cannot read `{}`", file.display())]
+    Read { file: PathBuf, source: io::Error },
+}
+
+impl Advise for RootError {
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Content { .. } => Some("give a file with one certificate in PEM".to_owned()),
+            Self::Read { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_document_is_judged_now_unless_asked_otherwise() {
+        let document = Evidence::Document(vec![1]);
+        let now = UnixMillis(5);
+        assert_eq!(as_of(None, &document, now), AsOf::Now(now));
+        assert_eq!(as_of(Some(At::Document), &document, now), AsOf::DocumentsOwn);
+        let stated = UnixMillis(7);
+        assert_eq!(as_of(Some(At::Time(stated)), &document, now), AsOf::Stated(stated));
+    }
+
+    #[test]
+    fn a_time_is_milliseconds_or_the_documents_own() {
+        assert_eq!("document".parse(), Ok(At::Document));
+        assert_eq!("1735732800000".parse(), Ok(At::Time(UnixMillis(1_735_732_800_000))));
+        assert!("yesterday".parse::<At>().is_err());
+    }
+}
