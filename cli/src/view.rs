@@ -1,11 +1,28 @@
 //! A record as its readers see it.
 
 use crate::{exit::Advise, table::Record};
-use bailey_model::{
-    EnclaveId, EnclaveIdError,
-    projection::{Projection, RecordView},
-};
+use bailey_model::{EnclaveId, EnclaveIdError, Status, projection::Projection};
 use serde_json::Value;
+
+/// A record as its readers see it: the request, and what came of it.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordView {
+    /// The record's id.
+    pub(crate) id: EnclaveId,
+    /// The status, as text: a reader survives one that it does not know.
+    pub(crate) status: String,
+    /// Bailey's attributes, once it has written them.
+    pub(crate) projection: Option<Projection>,
+    /// When Bailey wrote last, in RFC 3339.
+    pub(crate) updated_at: Option<String>,
+}
+
+impl RecordView {
+    /// The status, when it is one that this version knows.
+    pub(crate) fn known_status(&self) -> Option<Status> {
+        self.status.parse().ok()
+    }
+}
 
 /// Takes out of a record what Bailey writes on it.
 ///

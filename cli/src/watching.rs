@@ -3,10 +3,10 @@
 //! Pure: snapshots of a record go in, lines come out. The record holds the time of every phase, so
 //! that a phase which came and went between two looks is told too.
 
-use crate::{instant, render::PHASES};
+use crate::{instant, render::PHASES, view::RecordView};
 use bailey_model::{
     Generation, Status, UnixMillis,
-    projection::{Deployment, ProgressView, Projection, RecordView},
+    projection::{Deployment, ProgressView, Projection},
 };
 use std::{collections::BTreeSet, time::Duration};
 

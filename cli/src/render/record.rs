@@ -1,10 +1,10 @@
 //! Everything that a record says of an enclave.
 
 use super::layout::{section, table};
-use crate::{instant, output::one_line, table::Record, watching::entered};
+use crate::{instant, output::one_line, table::Record, view::RecordView, watching::entered};
 use bailey_model::{
     PcrSet, UnixMillis,
-    projection::{AttestationView, Deployment, ErrorView, Projection, RecordView},
+    projection::{AttestationView, Deployment, ErrorView, Projection},
     record::{Configuration, Request},
 };
 use serde_json::Value;

@@ -1,11 +1,8 @@
 //! The lines of `bailey watch`.
 
 use super::layout::padded;
-use crate::{instant, output::one_line, watching::Line};
-use bailey_model::{
-    Status,
-    projection::{ProgressView, RecordView},
-};
+use crate::{instant, output::one_line, view::RecordView, watching::Line};
+use bailey_model::{Status, projection::ProgressView};
 use std::time::Duration;
 
 /// The longest phase is TERMINATING.
@@ -71,8 +68,8 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn view(json: Value) -> RecordView {
-        serde_json::from_value(json).unwrap()
+    fn view(json: &Value) -> RecordView {
+        crate::view::view(json.as_object().unwrap()).unwrap()
     }
 
     #[test]
@@ -104,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_failure_ends_with_its_reason_and_what_to_do() {
-        let failed = view(json!({
+        let failed = view(&json!({
             "id": "e", "status": "FAILED", "phase": "FAILED", "generation": 1, "deployment": {},
             "error": {"code": "EifNotFound", "message": "s3://b/k does not exist",
                       "hint": "check eif_path", "at": "2025-01-01T12:00:00Z"},
@@ -118,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_deploy_ends_with_the_verdict_and_what_it_means() {
-        let deployed = view(json!({
+        let deployed = view(&json!({
             "id": "e", "status": "DEPLOYED", "phase": "RUNNING", "generation": 1, "deployment": {},
             "attestation": {"verdict": "verified", "pcrs": {}, "pcr_source": "record",
                 "verified_at": "2025-01-01T12:00:10Z", "report": "s3://b/k"},
@@ -127,7 +124,7 @@ mod tests {
             closing(&deployed, Duration::from_millis(7_100)),
             "   +7.1s DEPLOYED    verified: authentic, and measures what the record demands"
         );
-        let gone = view(json!({"id": "e", "status": "DESTROYED"}));
+        let gone = view(&json!({"id": "e", "status": "DESTROYED"}));
         assert_eq!(closing(&gone, Duration::ZERO), "   +0.0s DESTROYED");
     }
 }

@@ -8,10 +8,11 @@ use crate::{
     render,
     screen::Screen,
     table::{Table, TableError},
+    view::RecordView,
     view::{ViewError, view},
     watching::{Progress, Watching, progress},
 };
-use bailey_model::{EnclaveId, Status, UnixMillis, projection::RecordView};
+use bailey_model::{EnclaveId, Status, UnixMillis};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 

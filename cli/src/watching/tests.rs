@@ -1,4 +1,5 @@
 use super::*;
+use crate::view::RecordView;
 use serde_json::{Value, json};
 
 const START: u64 = 1_735_732_800_000;
@@ -16,11 +17,11 @@ fn view(generation: u64, phase: &str, phases: &[(&str, u64)], more: &Value) -> R
     for (name, value) in more.as_object().unwrap() {
         deployment[name] = value.clone();
     }
-    serde_json::from_value(json!({
+    let record = json!({
         "id": "e", "status": "DEPLOYING", "phase": phase, "generation": generation,
         "deployment": deployment,
-    }))
-    .unwrap()
+    });
+    crate::view::view(record.as_object().unwrap()).unwrap()
 }
 
 fn phase(ms: u64, phase: &str, detail: Option<&str>) -> Line {
@@ -123,7 +124,7 @@ fn the_end_is_left_to_the_closing_line() {
 #[test]
 fn a_record_that_bailey_has_not_touched_tells_nothing() {
     let record = json!({"id": "e", "status": "PENDING_DEPLOY"});
-    let view: RecordView = serde_json::from_value(record).unwrap();
+    let view = crate::view::view(record.as_object().unwrap()).unwrap();
     assert_eq!(Watching::everything().observe(&view, at(0)), []);
 }
 

@@ -50,9 +50,9 @@ pub(crate) fn judge(
             pcr_source: expectation.source,
             verified_at: now,
             module_id: document.module_id().to_owned(),
-            report: location,
+            report: location.clone(),
         });
-    let failure = failure(configuration, &verification, verdict, now);
+    let failure = failure(configuration, &verification, verdict, &location, now);
     let report =
         report(entry, host, nonce, document, view, config, &expectation, &verification, verdict);
     // A value of our own types always has a JSON form.
@@ -145,16 +145,20 @@ fn failure(
     configuration: Option<&Configuration>,
     verification: &Verification,
     verdict: Option<Verdict>,
+    location: &str,
     now: UnixMillis,
 ) -> Option<Failure> {
     if let Err(rejection) = &verification.result {
-        let message = format!("{}: {}", rejection.code(), with_causes(rejection));
+        let message =
+            format!("{}: {} (report: {location})", rejection.code(), with_causes(rejection));
         return Some(Failure::new(FailureCode::AttestationRejected, message, now));
     }
     let verdict = verdict.filter(|verdict| *verdict != Verdict::Verified)?;
     let required = configuration.is_some_and(|configuration| configuration.require_verified);
     required.then(|| {
-        let message = format!("the verdict is {verdict}, and the record requires verified");
+        let message = format!(
+            "the verdict is {verdict}, and the record requires verified (report: {location})"
+        );
         Failure::new(FailureCode::NotVerified, message, now)
     })
 }

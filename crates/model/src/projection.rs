@@ -4,7 +4,7 @@
 //! again, and no decision ever reads them.
 
 use crate::{
-    EnclaveId, Generation, PcrSet, Status, UnixMillis,
+    Generation, PcrSet, UnixMillis,
     failure::{Failure, FailureCode},
     hosts::FetchProgress,
     report::{PcrSource, Verdict},
@@ -135,29 +135,6 @@ pub struct AttestationView {
     pub verified_at: String,
     /// `s3://` location of the report.
     pub report: String,
-}
-
-/// A record as a reader of the table sees it: the request, and what came of it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct RecordView {
-    /// The record's id.
-    pub id: EnclaveId,
-    /// The status, as text: a reader must survive one that it does not know.
-    pub status: String,
-    /// Bailey's attributes, once it has written them.
-    #[serde(flatten)]
-    pub projection: Option<Projection>,
-    /// When Bailey wrote last: RFC 3339.
-    #[serde(default)]
-    pub updated_at: Option<String>,
-}
-
-impl RecordView {
-    /// The status, when it is one that this version knows.
-    #[must_use]
-    pub fn known_status(&self) -> Option<Status> {
-        self.status.parse().ok()
-    }
 }
 
 /// Formats the times of phases for [`Deployment::phases`].

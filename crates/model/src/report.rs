@@ -105,7 +105,7 @@ impl PcrSource {
 pub struct Check {
     /// What was checked; stable.
     pub name: String,
-    /// `passed`, `failed` or `not_checked`.
+    /// `passed`, `failed`, `not_checked` (an earlier one failed) or `waived` (nothing was demanded).
     pub outcome: String,
     /// What had to be found.
     #[serde(default, skip_serializing_if = "Option::is_none")]

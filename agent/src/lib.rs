@@ -1,0 +1,188 @@
+//! The agent on a parent instance: it runs, attests and supervises the instance's enclaves.
+//!
+//! It reads what it should run (`desired#<arn>` of the hosts table), makes it so, and reports
+//! (`observed#<arn>`, `beat#<arn>`). Level-triggered: killed at any instant, the next start finishes
+//! the work and adopts the enclaves that run.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`assignment`], [`host`] | the decisions: pure state machines without clock or I/O (changes of one assignment: `transition`) |
+//! | [`admission`], [`restart`] | rules: may an image be launched, is an enclave started again |
+//! | [`supervisor`], [`upkeep`] | the loop that carries decisions out, and what goes on beside it |
+//! | [`ports`] | what the loop needs of the world, as traits |
+//! | [`hosts_table`], [`image`], [`parent`], [`attest`] | the adapters behind them |
+//! | [`nitro_cli`], [`pool`], [`vsock`], [`command`] | what those are made of |
+//! | [`config`], [`identity`], [`state`] | who and where this agent is, and what it remembers |
+
+pub mod admission;
+pub mod assignment;
+pub mod attest;
+pub mod command;
+pub mod config;
+mod files;
+pub mod host;
+pub mod hosts_table;
+pub mod identity;
+pub mod image;
+pub mod logging;
+pub mod name;
+pub mod nitro_cli;
+pub mod parent;
+pub mod pool;
+pub mod ports;
+pub mod restart;
+pub mod state;
+pub mod supervisor;
+#[cfg(test)]
+mod testing;
+mod transition;
+pub mod upkeep;
+pub mod vsock;
+
+use attest::VsockResponders;
+use bailey_attestation::{FingerprintError, RootFingerprint, TrustedRoots};
+use bailey_runtime::Shutdown;
+use command::CommandError;
+use config::{Config, ConfigError, ConfigFile};
+use hosts_table::DynamoHostsTable;
+use identity::{Identity, Metadata, MetadataError};
+use image::{Cache, CacheError, ProgressBoard, S3Images};
+use nitro_cli::NitroCli;
+use parent::Parent;
+use pool::Pool;
+use state::{StateDir, StateError};
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use supervisor::{About, Ending, Ports, supervise};
+use tokio::task::JoinError;
+
+/// Powering off only asks the system to.
+const POWEROFF_DEADLINE: Duration = Duration::from_mins(1);
+
+/// Runs the agent until `shutdown` is requested, or until it powered off an instance that nobody
+/// wanted.
+pub async fn run(file: ConfigFile, mut shutdown: Shutdown) -> Result<(), RunError> {
+    let metadata = Metadata::at(&file.imds_endpoint()?)?;
+    let identity = tokio::select! {
+        identity = metadata.identity() => identity,
+        () = shutdown.requested() => return Ok(()),
+    };
+    let config = file.with_user_data(metadata.user_data().await?.as_deref())?;
+    log::info!(
+        instance = identity.instance_arn.as_str(), hosts_table = config.hosts_table.as_str(),
+        version = env!("CARGO_PKG_VERSION"); "agent started"
+    );
+    let state = StateDir::open(config.state_dir.clone())?;
+    let progress = ProgressBoard::default();
+    let ports = ports(&config, &identity, &state, progress.clone()).await?;
+    let about =
+        About { agent_version: env!("CARGO_PKG_VERSION").to_owned(), boot_id: boot_id(&config)? };
+    let host = state.host()?;
+    let asked = shutdown.requested();
+    let ending = supervise(ports, host, state, about, config.pace(), progress, asked).await?;
+    match ending {
+        Ending::Asked => log::info!("agent ends, its enclaves go on"),
+        Ending::Unassigned => power_off(&config).await?,
+    }
+    Ok(())
+}
+
+type RealPorts = Ports<DynamoHostsTable, S3Images, Parent, VsockResponders>;
+
+async fn ports(
+    config: &Config,
+    identity: &Identity,
+    state: &StateDir,
+    progress: ProgressBoard,
+) -> Result<RealPorts, RunError> {
+    let aws = bailey_runtime::aws::load(Some(&identity.region)).await;
+    let cache = Cache::open(state.cache(), config.cache_limit_bytes())?;
+    let pool = Pool {
+        facts_root: config.facts_root.clone(),
+        allocator_file: config.allocator_file.clone(),
+        allocator_command: config.allocator_command.clone(),
+    };
+    let cli = NitroCli { program: config.nitro_cli.clone() };
+    Ok(Ports {
+        table: Arc::new(DynamoHostsTable {
+            client: aws_sdk_dynamodb::Client::new(&aws),
+            table: config.hosts_table.clone(),
+            instance_arn: identity.instance_arn.clone(),
+        }),
+        images: Arc::new(S3Images::new(bailey_runtime::aws::s3(&aws), cache, progress)),
+        enclaves: Arc::new(Parent::new(cli, pool, state.start_lock())),
+        responders: Arc::new(VsockResponders {
+            vsock: config.vsock()?,
+            roots: roots(config)?,
+            instance_id: identity.instance_id.clone(),
+            timeout: Duration::from_secs(config.attest_timeout_s),
+        }),
+    })
+}
+
+/// AWS's root, or the one in the configured file and no other.
+fn roots(config: &Config) -> Result<TrustedRoots, RunError> {
+    let Some(path) = &config.trusted_root else { return Ok(TrustedRoots::aws()) };
+    let pem =
+        fs::read_to_string(path).map_err(|source| RunError::Read { path: path.clone(), source })?;
+    let root = RootFingerprint::of_pem(&pem)
+        .map_err(|source| RunError::TrustedRoot { path: path.clone(), source })?;
+    log::warn!(root = root.to_string().as_str(); "documents are accepted under a configured root");
+    Ok(TrustedRoots::only(vec![root]))
+}
+
+fn boot_id(config: &Config) -> Result<String, RunError> {
+    let path = config.facts_root.join("proc/sys/kernel/random/boot_id");
+    let text = fs::read_to_string(&path).map_err(|source| RunError::Read { path, source })?;
+    Ok(text.trim().to_owned())
+}
+
+async fn power_off(config: &Config) -> Result<(), RunError> {
+    log::warn!("nobody wants this host, powering off");
+    let output = command::run(&config.poweroff_command, POWEROFF_DEADLINE, None).await?;
+    if output.success { Ok(()) } else { Err(RunError::Poweroff { said: output.last_words() }) }
+}
+
+/// Why the agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The cache cannot be used.
+    #[error("cannot open the image cache")]
+    Cache(#[from] CacheError),
+    /// The configuration is not usable.
+    #[error("cannot use the configuration")]
+    Config(#[from] ConfigError),
+    /// The metadata service does not serve.
+    #[error("cannot learn about this instance")]
+    Metadata(#[from] MetadataError),
+    /// The instance could not be powered off.
+    #[error("cannot power off: {said}")]
+    Poweroff {
+        /// The end of what the command said.
+        said: String,
+    },
+    /// The command that powers off cannot be run.
+    #[error("cannot power off")]
+    PoweroffCommand(#[from] CommandError),
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The state directory cannot be used.
+    #[error("cannot open the agent's state")]
+    State(#[from] StateError),
+    /// The configured root is none.
+    #[error("`{}` holds no certificate", path.display())]
+    TrustedRoot {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: FingerprintError,
+    },
+    /// A part of the agent broke.
+    #[error("a part of the agent broke")]
+    Work(#[from] JoinError),
+}

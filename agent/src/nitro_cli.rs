@@ -1,0 +1,220 @@
+//! The driver of nitro-cli: arguments in, values or typed errors out.
+//!
+//! # Assumptions
+//! The caller makes one call at a time; see [`crate::parent`].
+
+pub mod codes;
+pub mod parse;
+
+use crate::{
+    command::{self, CommandError, Output},
+    ports::{Cause, EnclaveInfo, StartOrder},
+};
+use bailey_model::{failure::FailureCode, hosts::RunningEnclave};
+use parse::OutputError;
+use std::{fs::File, path::PathBuf, time::Duration};
+
+/// Describing and terminating are a few messages between local processes.
+const SHORT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// nitro-cli's own boot timeout counts in these units of image and of memory.
+const BOOT_UNIT: Duration = Duration::from_secs(90);
+const IMAGE_UNIT_BYTES: u64 = 6 * 1_024 * 1_024 * 1_024;
+const MEMORY_UNIT_MIB: u64 = 100 * 1_024;
+
+/// An installed nitro-cli.
+#[derive(Clone, Debug)]
+pub struct NitroCli {
+    /// The program.
+    pub program: PathBuf,
+}
+
+impl NitroCli {
+    /// Every enclave of this parent.
+    pub async fn describe(&self) -> Result<Vec<EnclaveInfo>, NitroCliError> {
+        let output = self.run("describe-enclaves", vec![], SHORT_DEADLINE, None).await?;
+        parse::enclaves(&output.stdout)
+            .map_err(|source| NitroCliError::Output { verb: "describe-enclaves", source })
+    }
+
+    /// Starts an enclave and waits for its heartbeat; `stdin` is held by nitro-cli while it runs.
+    pub async fn start(
+        &self,
+        order: &StartOrder,
+        stdin: File,
+    ) -> Result<RunningEnclave, NitroCliError> {
+        let deadline = start_deadline(order);
+        let output = self.run("run-enclave", start_arguments(order), deadline, Some(stdin)).await?;
+        parse::started(&output.stdout)
+            .map_err(|source| NitroCliError::Output { verb: "run-enclave", source })
+    }
+
+    /// Ends the enclave with this `EnclaveID`.
+    pub async fn terminate(&self, nitro_id: &str) -> Result<(), NitroCliError> {
+        let arguments = vec!["--enclave-id".to_owned(), nitro_id.to_owned()];
+        self.run("terminate-enclave", arguments, SHORT_DEADLINE, None).await.map(drop)
+    }
+
+    async fn run(
+        &self,
+        verb: &'static str,
+        arguments: Vec<String>,
+        deadline: Duration,
+        stdin: Option<File>,
+    ) -> Result<Output, NitroCliError> {
+        let mut command = vec![self.program.display().to_string(), verb.to_owned()];
+        command.extend(arguments);
+        let output = command::run(&command, deadline, stdin)
+            .await
+            .map_err(|source| NitroCliError::Command { verb, source })?;
+        if output.success { Ok(output) } else { Err(refusal(verb, &output)) }
+    }
+}
+
+fn start_arguments(order: &StartOrder) -> Vec<String> {
+    let mut arguments: Vec<String> = [
+        ("--cpu-count", order.size.cpu_count.to_string()),
+        ("--memory", order.size.memory_mib.to_string()),
+        ("--eif-path", order.image.path.display().to_string()),
+        ("--enclave-name", order.name.as_str().to_owned()),
+    ]
+    .into_iter()
+    .flat_map(|(name, value)| [name.to_owned(), value])
+    .collect();
+    if order.debug {
+        arguments.push("--debug-mode".to_owned());
+    }
+    arguments
+}
+
+/// nitro-cli's own boot timeout, and a unit more for loading the image.
+fn start_deadline(order: &StartOrder) -> Duration {
+    let units = order.image.size_bytes.div_ceil(IMAGE_UNIT_BYTES)
+        + u64::from(order.size.memory_mib).div_ceil(MEMORY_UNIT_MIB)
+        + 1;
+    BOOT_UNIT.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX))
+}
+
+fn refusal(verb: &'static str, output: &Output) -> NitroCliError {
+    match parse::error_blocks(&output.stderr).into_iter().next() {
+        Some(cause) => NitroCliError::Refused { verb, code: cause.code, text: cause.text },
+        None => NitroCliError::Unexplained {
+            verb,
+            status: output.status.clone(),
+            said: output.last_words(),
+        },
+    }
+}
+
+/// Why nitro-cli did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum NitroCliError {
+    /// It could not be run to its end.
+    #[error("nitro-cli {verb} could not be carried out")]
+    Command {
+        /// nitro-cli's command.
+        verb: &'static str,
+        /// The reason.
+        source: CommandError,
+    },
+    /// It succeeded and said something that is not understood.
+    #[error("nitro-cli {verb} answered something unexpected")]
+    Output {
+        /// nitro-cli's command.
+        verb: &'static str,
+        /// The reason.
+        source: OutputError,
+    },
+    /// It failed with one of its documented errors.
+    #[error("nitro-cli {verb} failed with E{code:02}: {text}")]
+    Refused {
+        /// nitro-cli's command.
+        verb: &'static str,
+        /// The number of the first error, the cause of the others.
+        code: u8,
+        /// nitro-cli's words.
+        text: String,
+    },
+    /// It failed without one.
+    #[error("nitro-cli {verb} failed ({status}): {said}")]
+    Unexplained {
+        /// nitro-cli's command.
+        verb: &'static str,
+        /// How it ended.
+        status: String,
+        /// The last line that it wrote.
+        said: String,
+    },
+}
+
+impl Cause for NitroCliError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Refused { code, .. } => codes::failure_code(*code),
+            Self::Command { .. } | Self::Output { .. } | Self::Unexplained { .. } => {
+                FailureCode::EnclaveStartFailed
+            }
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { code, .. } => codes::hint(*code),
+            Self::Command { .. } | Self::Output { .. } | Self::Unexplained { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{name::EnclaveName, ports::Size, testing::image};
+    use bailey_model::Generation;
+
+    fn order(debug: bool) -> StartOrder {
+        StartOrder {
+            name: EnclaveName::of(&"enc_1".parse().unwrap(), Generation(3)),
+            image: image(),
+            size: Size { cpu_count: 2, memory_mib: 1_024 },
+            debug,
+        }
+    }
+
+    #[test]
+    fn debug_mode_is_on_only_when_asked_for() {
+        let plain = "--cpu-count 2 --memory 1024 --eif-path /cache/test.eif \
+            --enclave-name bailey-d8f2ac20b60eeef37c688a0e";
+        assert_eq!(start_arguments(&order(false)).join(" "), plain);
+        assert_eq!(start_arguments(&order(true)).join(" "), format!("{plain} --debug-mode"));
+    }
+
+    #[test]
+    fn a_start_has_as_long_as_nitro_cli_gives_itself_and_more() {
+        assert_eq!(start_deadline(&order(false)), Duration::from_secs(270));
+    }
+
+    #[test]
+    fn the_first_error_is_the_reason() {
+        let stderr = "[ E27 ] Insufficient memory\n\n[ E39 ] Enclave process connection failure\n";
+        let output = Output { stderr: stderr.to_owned(), ..Output::default() };
+        let err = refusal("run-enclave", &output);
+        assert_eq!(err.to_string(), "nitro-cli run-enclave failed with E27: Insufficient memory");
+        assert_eq!(err.code(), FailureCode::InsufficientHostResources);
+        assert_eq!(err.hint(), codes::hint(27));
+    }
+
+    #[test]
+    fn a_failure_without_a_code_keeps_the_last_words() {
+        let output = Output {
+            status: "exit status: 2".to_owned(),
+            stderr: "error: unexpected argument\n\n".to_owned(),
+            ..Output::default()
+        };
+        let err = refusal("run-enclave", &output);
+        assert_eq!(
+            err.to_string(),
+            "nitro-cli run-enclave failed (exit status: 2): error: unexpected argument"
+        );
+        assert_eq!(err.code(), FailureCode::EnclaveStartFailed);
+    }
+}
