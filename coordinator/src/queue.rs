@@ -132,7 +132,7 @@ mod tests {
     async fn the_soonest_of_two_wake_ups_counts() {
         let queue = Queue::default();
         let start = Instant::now();
-        queue.wake("a", Duration::from_secs(60));
+        queue.wake("a", Duration::from_mins(1));
         queue.wake("a", Duration::from_secs(5));
         queue.wake("a", Duration::from_secs(30));
         assert_eq!(queue.next().await, "a");

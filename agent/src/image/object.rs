@@ -52,10 +52,13 @@ impl Object {
             // A HEAD has no body to say what is missing; a GET of one byte has.
             Err(err) if status(&err) == Some(404) => {
                 let reason = get(client, location, version_id.as_deref()).range("bytes=0-0").send();
-                let reason = reason.await.err().map(|err| describe(location, err));
-                return Err(reason.unwrap_or_else(|| describe(location, err)));
+                let reason =
+                    reason.await.err().map(|err| describe(location, version_id.as_deref(), err));
+                return Err(
+                    reason.unwrap_or_else(|| describe(location, version_id.as_deref(), err))
+                );
             }
-            Err(err) => return Err(describe(location, err)),
+            Err(err) => return Err(describe(location, version_id.as_deref(), err)),
         };
         Ok(Self {
             location: location.clone(),
@@ -108,7 +111,7 @@ impl Object {
             .if_match(&self.etag)
             .send()
             .await
-            .map_err(|err| describe(&self.location, err))?;
+            .map_err(|err| describe(&self.location, self.version_id.as_deref(), err))?;
         let body = answer.body.collect().await.map_err(|source| ObjectError::Body {
             location: self.location.clone(),
             source: Box::new(source),
@@ -156,6 +159,7 @@ fn status<E>(err: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> Optio
 
 fn describe<E>(
     location: &S3Location,
+    version_id: Option<&str>,
     err: SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
 ) -> ObjectError
 where
@@ -167,7 +171,8 @@ where
         // 400 is what a malformed version id gets, 405 one that is a delete marker.
         Some(status @ (400 | 403..=405)) => {
             let reason = code.unwrap_or_else(|| format!("HTTP status {status}"));
-            ObjectError::NotFound { location, reason }
+            let version = version_id.map_or_else(String::new, |id| format!(" version {id}"));
+            ObjectError::NotFound { object: format!("{location}{version}"), reason }
         }
         Some(412 | 416) => ObjectError::Changed { location },
         Some(301 | 307) => ObjectError::WrongRegion { location },
@@ -213,10 +218,10 @@ pub enum ObjectError {
         found: u64,
     },
     /// Bucket, key or version do not exist, or may not be read.
-    #[error("{location} cannot be found or may not be read ({reason})")]
+    #[error("{object} cannot be found or may not be read ({reason})")]
     NotFound {
-        /// The object.
-        location: S3Location,
+        /// The object, with its version when one is asked for.
+        object: String,
         /// S3's code: `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`, `AccessDenied`, …
         reason: String,
     },

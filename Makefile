@@ -1,0 +1,36 @@
+# Every task of a developer, by name. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: build clean demo deny dev docs eif-oracle help lint setup test
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## One DynamoDB write becomes a verified enclave, and goes away again
+	@scripts/demo
+
+dev: build ## Leave the local cloud up to play with
+	@scripts/dev
+
+test: build ## Every test
+	@scripts/test
+
+lint: ## Formatting, shell scripts and clippy
+	@scripts/lint
+
+docs: ## The API documentation
+	@scripts/lint docs
+
+deny: ## Licences, banned crates and sources of the dependencies
+	@scripts/deny
+
+eif-oracle: ## Our images and measurements against AWS's own library (minutes; installs libssl-dev)
+	@scripts/eif-oracle
+
+setup: ## What building and testing need, once
+	@scripts/setup
+
+build: setup ## Programs, responder and test image
+	@scripts/build
+
+clean: ## Remove what was built; downloads stay in .cache and .venv
+	@cargo clean

@@ -1,0 +1,30 @@
+# shellcheck shell=bash
+# What the scripts share: where things are. Sourced, never run.
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# What is downloaded once. CI keeps these outside its clone.
+export BAILEY_CACHE=${BAILEY_CACHE:-$repo/.cache}
+export BAILEY_VENV=${BAILEY_VENV:-$repo/.venv}
+export BAILEY_KERNEL=${BAILEY_KERNEL:-$BAILEY_CACHE/kernel}
+export BAILEY_TOOLS=${BAILEY_TOOLS:-$BAILEY_CACHE/tools}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$repo/target}
+
+# shellcheck disable=SC2034  # these are for those who source this file
+# Where the programs of a development build are, and the responder for images.
+programs=$CARGO_TARGET_DIR/debug
+# shellcheck disable=SC2034
+static_target=x86_64-unknown-linux-gnu
+# shellcheck disable=SC2034
+keep=$CARGO_TARGET_DIR/$static_target/release/keep
+# The image that the demo, `make dev` and the system tests deploy, and its manifest.
+image=$CARGO_TARGET_DIR/images/test.eif
+export BAILEY_TEST_EIF=$image
+
+say() { printf '\033[1m%s\033[0m\n' "$*"; }
+die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+
+# Fails with a hint when a program that everything needs is missing.
+need() {
+    command -v "$1" >/dev/null || die "$1 is missing: $2"
+}

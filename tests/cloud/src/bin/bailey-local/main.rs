@@ -1,0 +1,80 @@
+//! `bailey-local`: the local cloud for people.
+
+mod down;
+mod state;
+mod status;
+mod up;
+mod upload;
+
+use bailey_model::S3Location;
+use bailey_runtime::{chain, logging};
+use clap::{Parser, Subcommand};
+use state::StateDir;
+use std::{error::Error, path::PathBuf, process::ExitCode};
+
+/// A cloud on this machine in which Bailey runs as it does on AWS: an emulator for DynamoDB and
+/// S3, simulated EC2 instances with real agents, a coordinator.
+#[derive(Debug, Parser)]
+#[command(name = "bailey-local", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// The directory of the local cloud, at most 58 characters long.
+    #[arg(long, global = true, env = "BAILEY_LOCAL_STATE", default_value = "/tmp/bailey-local")]
+    state: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start it, and run until SIGINT or SIGTERM.
+    Up {
+        /// Leave it running in the background, and return when it is ready.
+        #[arg(long)]
+        detach: bool,
+        /// Start no coordinator; records stay as they are written.
+        #[arg(long)]
+        without_coordinator: bool,
+    },
+    /// End it, and check that nothing is left running.
+    Down,
+    /// Show what runs; exit code 1 when nothing does.
+    Status {
+        /// Print the EC2 simulation's state as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a file into a bucket and print its version.
+    Upload {
+        /// The file.
+        file: PathBuf,
+        /// Where to put it, `s3://bucket/key`.
+        location: S3Location,
+    },
+}
+
+fn main() -> ExitCode {
+    logging::to_stderr();
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ran = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(arguments)));
+    ran.unwrap_or_else(|error| {
+        eprintln!("bailey-local: {}", chain(&*error));
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let state = StateDir::new(std::path::absolute(arguments.state)?);
+    match arguments.verb {
+        Verb::Up { detach: true, without_coordinator } => {
+            up::detached(&state, without_coordinator).await?;
+        }
+        Verb::Up { detach: false, without_coordinator } => {
+            up::attached(&state, without_coordinator).await?;
+        }
+        Verb::Down => down::down(&state).await?,
+        Verb::Status { json } => return status::status(&state, json).await,
+        Verb::Upload { file, location } => upload::upload(&state, &file, &location).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

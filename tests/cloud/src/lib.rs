@@ -1,0 +1,20 @@
+//! The local cloud: everything that Bailey needs of AWS, as processes on this machine.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`ec2`] | the EC2 simulator: launch templates, tokens, states, faults on demand |
+//! | [`host`] | what a running instance is here: a directory, an IMDSv2 endpoint, a real agent |
+//! | [`emulator`] | the process that answers for DynamoDB, its streams and S3 |
+//! | [`local`] | [`LocalCloud`]: all of it together with a coordinator, for tests and for people |
+//! | [`processes`] | starting children that cannot outlive their parent, and finding what still runs |
+//!
+//! Nothing here is secure, and nothing is meant to be: it listens on loopback only, checks no
+//! signature and hands out credentials that open nothing.
+
+pub mod ec2;
+pub mod emulator;
+pub mod host;
+pub mod local;
+pub mod processes;
+
+pub use local::{CloudError, LocalCloud, Options};

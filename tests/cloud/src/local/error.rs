@@ -1,0 +1,117 @@
+//! Why the local cloud cannot do what it was asked for.
+
+use crate::{ec2::ControlError, emulator::EmulatorError, processes::LiveProcess};
+use bailey_runtime::items::ItemError;
+use bailey_simulated_nsm::IssueError;
+use std::{error::Error, io, path::Path, path::PathBuf, time::Duration};
+
+/// Why the local cloud cannot do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum CloudError {
+    /// The local root could not be made.
+    #[error("the local root cannot be made")]
+    Authority {
+        /// Why.
+        source: IssueError,
+    },
+    /// The emulator refused a call.
+    #[error("cannot {action}")]
+    Aws {
+        /// What was being done.
+        action: String,
+        /// The SDK's reason.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The EC2 simulator cannot be used.
+    #[error("the EC2 simulator cannot be used")]
+    Ec2 {
+        /// Why.
+        source: ControlError,
+    },
+    /// The EC2 simulator refused a call.
+    #[error("the EC2 simulator refused {action}: {answer}")]
+    Ec2Refused {
+        /// The call.
+        action: &'static str,
+        /// The answer's XML.
+        answer: String,
+    },
+    /// The emulator does not run.
+    #[error("the emulator does not run")]
+    Emulator {
+        /// Why.
+        source: EmulatorError,
+    },
+    /// A program ended that should run, or runs that should have ended.
+    #[error("{program} {what}, see the logs")]
+    Program {
+        /// The program.
+        program: String,
+        /// What it did.
+        what: &'static str,
+    },
+    /// An item could not be read or written.
+    #[error("an item of `{table}` is not what it should be")]
+    Item {
+        /// The table.
+        table: String,
+        /// Why.
+        source: ItemError,
+    },
+    /// A file could not be used.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Processes are left that should have ended.
+    #[error("still running: {}", list(left))]
+    LeftRunning {
+        /// The processes.
+        left: Vec<LiveProcess>,
+    },
+    /// The directory's path leaves no room for the names of Unix sockets below it.
+    #[error("`{}` is too long: Unix sockets below it allow {limit} characters", path.display())]
+    PathTooLong {
+        /// The directory.
+        path: PathBuf,
+        /// How long it may be.
+        limit: usize,
+    },
+    /// What was waited for did not happen.
+    #[error("`{id}` is not {wanted} after {} ms; it is {found}", waited.as_millis())]
+    WaitedInVain {
+        /// Whose record.
+        id: String,
+        /// What was waited for.
+        wanted: String,
+        /// The record as it is.
+        found: String,
+        /// How long.
+        waited: Duration,
+    },
+}
+
+impl CloudError {
+    /// What `map_err` needs for a file.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// What `map_err` needs for a call of an AWS client.
+    pub(super) fn aws<E: Error + Send + Sync + 'static>(
+        action: impl Into<String>,
+    ) -> impl FnOnce(E) -> Self {
+        let action = action.into();
+        move |source| Self::Aws { action, source: Box::new(source) }
+    }
+}
+
+fn list(processes: &[LiveProcess]) -> String {
+    processes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

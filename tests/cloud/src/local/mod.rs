@@ -1,0 +1,316 @@
+//! All of the local cloud together: emulator, EC2 simulator, tables, buckets, coordinator.
+
+mod error;
+mod options;
+mod programs;
+mod setup;
+mod store;
+
+use crate::{
+    ec2::{Control, SimulationView},
+    emulator::{Emulator, EmulatorOptions},
+    processes::{self, LiveProcess, Program},
+};
+use bailey_simulated_nsm::Authority;
+pub use error::CloudError;
+use nix::sys::signal::Signal;
+pub use options::{Binaries, Names, Options};
+pub use setup::Clients;
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+pub use store::{Record, Waited};
+use tempfile::TempDir;
+use tokio::process::Child;
+
+/// The region that the local cloud pretends to be in.
+pub const REGION: &str = "eu-west-1";
+/// The account that it pretends to be.
+pub const ACCOUNT: &str = "123456789012";
+/// The role of its parents, which goes into PCR3.
+pub const ROLE: &str = "bailey-parent";
+/// How long a process that was asked to end may take.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// A local cloud that runs. Dropping it ends everything at once.
+#[derive(Debug)]
+pub struct LocalCloud {
+    options: Options,
+    state: PathBuf,
+    /// Removes the directory when it was made for this cloud.
+    _temporary: Option<TempDir>,
+    emulator: Option<Emulator>,
+    ec2_process: Option<Child>,
+    ec2: Control,
+    clients: Clients,
+    coordinator: Option<Child>,
+    /// Whether the coordinator is told of the local root.
+    trusts_local_root: bool,
+}
+
+impl LocalCloud {
+    /// Starts everything but the coordinator, and waits until all of it answers.
+    pub async fn start(options: Options) -> Result<Self, CloudError> {
+        let (state, temporary) = options.make_state_dir()?;
+        // Whoever used this directory before may have been killed.
+        processes::end_all_of(&state, END_LIMIT)
+            .await
+            .map_err(|left| CloudError::LeftRunning { left })?;
+        write_authority(&state)?;
+        let emulator = Emulator::start(&EmulatorOptions {
+            venv: options.venv.clone(),
+            state: state.clone(),
+            region: REGION.to_owned(),
+        })
+        .await
+        .map_err(|source| CloudError::Emulator { source })?;
+        let clients = Clients::new(emulator.url());
+        let (ec2_process, ec2) = programs::start_ec2(&options, &state, emulator.url()).await?;
+        let cloud = Self {
+            options,
+            state,
+            _temporary: temporary,
+            emulator: Some(emulator),
+            ec2_process: Some(ec2_process),
+            ec2,
+            clients,
+            coordinator: None,
+            trusts_local_root: true,
+        };
+        cloud.set_up().await?;
+        Ok(cloud)
+    }
+
+    /// The directory below which everything is.
+    #[must_use]
+    pub fn state_dir(&self) -> &Path {
+        &self.state
+    }
+
+    /// The names of tables, buckets and the launch template.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.options.names
+    }
+
+    /// The address of the AWS emulator.
+    #[must_use]
+    pub fn endpoint_url(&self) -> &str {
+        self.emulator.as_ref().map_or("", Emulator::url)
+    }
+
+    /// The local root's certificate, which stands for AWS's.
+    #[must_use]
+    pub fn trusted_root(&self) -> PathBuf {
+        self.state.join(TRUSTED_ROOT)
+    }
+
+    /// The EC2 simulator: its calls, its state, its faults.
+    #[must_use]
+    pub fn ec2(&self) -> &Control {
+        &self.ec2
+    }
+
+    /// The real SDK's client for the emulator's DynamoDB.
+    #[must_use]
+    pub fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
+        &self.clients.dynamodb
+    }
+
+    /// The real SDK's client for the emulator's S3.
+    #[must_use]
+    pub fn s3(&self) -> &aws_sdk_s3::Client {
+        &self.clients.s3
+    }
+
+    /// The environment by which a program, such as `bailey`, uses this cloud for AWS.
+    #[must_use]
+    pub fn env(&self) -> BTreeMap<String, String> {
+        let names = &self.options.names;
+        let root = self.trusted_root().display().to_string();
+        [
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_DEFAULT_REGION", REGION),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_ENDPOINT_URL", self.endpoint_url()),
+            ("AWS_ENDPOINT_URL_EC2", self.ec2.url()),
+            ("AWS_REGION", REGION),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("BAILEY_EIF_BUCKET", &names.eif_bucket),
+            ("BAILEY_ENCLAVES_TABLE", &names.enclaves_table),
+            ("BAILEY_HOSTS_TABLE", &names.hosts_table),
+            ("BAILEY_LEDGER_TABLE", &names.ledger_table),
+            ("BAILEY_REPORTS_BUCKET", &names.reports_bucket),
+            ("BAILEY_ROLE_ARN", &role_arn()),
+            ("BAILEY_TRUSTED_ROOT", &root),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    /// From its next start on the coordinator trusts AWS's root alone, as in production.
+    pub fn trust_aws_only(&mut self) {
+        self.trusts_local_root = false;
+    }
+
+    /// Starts the coordinator, unless it runs.
+    pub fn start_coordinator(&mut self) -> Result<(), CloudError> {
+        if self.coordinator_pid().is_some() {
+            return Ok(());
+        }
+        let program = self.coordinator_program()?;
+        self.coordinator = Some(programs::start(&program)?);
+        Ok(())
+    }
+
+    /// The coordinator's process, while it runs.
+    pub fn coordinator_pid(&mut self) -> Option<u32> {
+        let child = self.coordinator.as_mut()?;
+        match child.try_wait() {
+            Ok(None) => child.id(),
+            Ok(Some(_)) | Err(_) => None,
+        }
+    }
+
+    /// Waits until the coordinator ends by itself; for ever when none runs. Cancel-safe.
+    pub async fn coordinator_ended(&mut self) {
+        match self.coordinator.as_mut() {
+            Some(child) => drop(child.wait().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Kills the coordinator with SIGKILL, wherever it is.
+    pub async fn kill_coordinator(&mut self) {
+        if let Some(mut child) = self.coordinator.take() {
+            let _ = child.kill().await;
+        }
+    }
+
+    /// Asks the coordinator to end, and waits until it has.
+    pub async fn stop_coordinator(&mut self) -> Result<(), CloudError> {
+        match self.coordinator.take() {
+            Some(child) => programs::terminate("coordinator", child, END_LIMIT).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Kills the coordinator and starts it again.
+    pub async fn restart_coordinator(&mut self) -> Result<(), CloudError> {
+        self.kill_coordinator().await;
+        self.start_coordinator()
+    }
+
+    /// Every process of this cloud, its own parts included.
+    #[must_use]
+    pub fn processes(&self) -> Vec<LiveProcess> {
+        processes::of(&self.state)
+    }
+
+    /// Every process of one instance: its agent, and what that started.
+    #[must_use]
+    pub fn processes_of(&self, instance_id: &str) -> Vec<LiveProcess> {
+        processes::of(&self.state.join("hosts").join(instance_id))
+    }
+
+    /// The simulation's state.
+    pub async fn simulation(&self) -> Result<SimulationView, CloudError> {
+        self.ec2.state().await.map_err(|source| CloudError::Ec2 { source })
+    }
+
+    /// Ends everything in order, and fails when a process is left that should have ended by
+    /// itself. What is left is killed.
+    pub async fn shutdown(mut self) -> Result<(), CloudError> {
+        self.stop_coordinator().await?;
+        if let Some(child) = self.ec2_process.take() {
+            programs::terminate("ec2-sim", child, END_LIMIT).await?;
+        }
+        if let Some(emulator) = self.emulator.take() {
+            emulator.end().await;
+        }
+        match self.processes() {
+            left if left.is_empty() => Ok(()),
+            left => Err(CloudError::LeftRunning { left }),
+        }
+    }
+
+    fn coordinator_program(&self) -> Result<Program, CloudError> {
+        let config = self.state.join("coordinator.toml");
+        let text = self.coordinator_config().to_string();
+        fs::write(&config, text).map_err(CloudError::io("write", &config))?;
+        let mut environment: BTreeMap<String, OsString> =
+            self.env().into_iter().map(|(name, value)| (name, value.into())).collect();
+        environment.insert(processes::ENVIRONMENT.to_owned(), self.state.clone().into());
+        Ok(Program {
+            path: self.options.binaries.coordinator.clone(),
+            arguments: vec!["run".into(), "--config".into(), config.into()],
+            environment,
+            log: self.log("coordinator.log"),
+            when_orphaned: Signal::SIGKILL,
+        })
+    }
+
+    fn coordinator_config(&self) -> toml::Table {
+        let names = &self.options.names;
+        let root = self.trusted_root().display().to_string();
+        let mut config: toml::Table = [
+            ("deployment", "local"),
+            ("enclaves_table", &names.enclaves_table),
+            ("ledger_table", &names.ledger_table),
+            ("hosts_table", &names.hosts_table),
+            ("reports_bucket", &names.reports_bucket),
+            ("launch_template", &names.launch_template),
+            ("role_arn", &role_arn()),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.into()))
+        .collect();
+        if self.trusts_local_root {
+            config.insert("trusted_root".to_owned(), root.into());
+        }
+        config.extend(self.options.coordinator_settings.clone());
+        config
+    }
+
+    /// A log file of this cloud.
+    #[must_use]
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.state.join("logs").join(name)
+    }
+}
+
+impl Drop for LocalCloud {
+    fn drop(&mut self) {
+        drop((self.coordinator.take(), self.ec2_process.take(), self.emulator.take()));
+        // Again until none is left, for one that was being started may have been missed.
+        while !processes::kill_all_of(&self.state).is_empty() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The ARN of the parents' role.
+fn role_arn() -> String {
+    format!("arn:aws:iam::{ACCOUNT}:role/{ROLE}")
+}
+
+/// The certificate alone, for those who verify.
+const TRUSTED_ROOT: &str = "root.pem";
+/// Certificate and key, for the simulated security modules.
+const AUTHORITY: &str = "authority.pem";
+
+/// Makes a root of trust for this cloud.
+fn write_authority(state: &Path) -> Result<(), CloudError> {
+    let authority = Authority::generate().map_err(|source| CloudError::Authority { source })?;
+    let pem = authority.to_pem();
+    let both = format!("{}{}", pem.certificate, pem.key);
+    for (name, text) in [(TRUSTED_ROOT, &pem.certificate), (AUTHORITY, &both)] {
+        let path = state.join(name);
+        fs::write(&path, text).map_err(CloudError::io("write", &path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! What a local cloud is made of.
+
+use super::CloudError;
+use crate::emulator::VENV;
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// How a local cloud is to be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory below which everything is; a temporary one when absent.
+    pub state: Option<PathBuf>,
+    /// The Python environment of the emulator.
+    pub venv: PathBuf,
+    /// The programs.
+    pub binaries: Binaries,
+    /// Names of tables, buckets and the launch template.
+    pub names: Names,
+    /// How long an instance is `pending`.
+    pub pending: Duration,
+    /// By how much `DescribeInstances` lags behind.
+    pub describe_lag: Duration,
+    /// More keys of the coordinator's configuration.
+    pub coordinator_settings: toml::Table,
+    /// More keys of the agents' configuration.
+    pub agent_settings: toml::Table,
+}
+
+impl Options {
+    /// Everything where it lies in a checkout that was built, with quick polling.
+    pub fn find() -> Result<Self, CloudError> {
+        Ok(Self {
+            state: None,
+            venv: find_venv()?,
+            binaries: Binaries::find()?,
+            names: Names::with_prefix(""),
+            pending: Duration::from_millis(300),
+            describe_lag: Duration::ZERO,
+            coordinator_settings: toml::Table::new(),
+            agent_settings: settings([("poll_converging_ms", 200), ("poll_idle_ms", 500)]),
+        })
+    }
+
+    /// The directory, made; with the handle that removes it when it is a temporary one.
+    pub(super) fn make_state_dir(&self) -> Result<(PathBuf, Option<TempDir>), CloudError> {
+        let (path, temporary) = if let Some(path) = &self.state {
+            (path.clone(), None)
+        } else {
+            let temporary = tempfile::Builder::new().prefix("bailey-").tempdir();
+            let dir = temporary.map_err(CloudError::io("make below", &env::temp_dir()))?;
+            (dir.path().to_owned(), Some(dir))
+        };
+        for name in ["emulator/s3", "emulator/state", "hosts", "logs"] {
+            let dir = path.join(name);
+            fs::create_dir_all(&dir).map_err(CloudError::io("make", &dir))?;
+        }
+        // Processes are found by this path, so there must be one way only to write it.
+        let path = fs::canonicalize(&path).map_err(CloudError::io("resolve", &path))?;
+        if path.as_os_str().len() > LONGEST_PATH {
+            return Err(CloudError::PathTooLong { path, limit: LONGEST_PATH });
+        }
+        Ok((path, temporary))
+    }
+}
+
+/// A Unix socket's path has at most 107 bytes; the longest that is used below the directory is
+/// `/hosts/i-0123456789abcdef0/vsock/4294967294.sock`.
+const LONGEST_PATH: usize = 107 - 49;
+
+/// Names of what is in the local cloud.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Names {
+    /// The web app's table.
+    pub enclaves_table: String,
+    /// The coordinator's table.
+    pub ledger_table: String,
+    /// The table between the coordinator and the agents.
+    pub hosts_table: String,
+    /// The bucket for images, with versions.
+    pub eif_bucket: String,
+    /// The bucket for attestation reports.
+    pub reports_bucket: String,
+    /// The launch template of parents.
+    pub launch_template: String,
+}
+
+impl Names {
+    /// The usual names behind a prefix. The image bucket has the same name always, because
+    /// records name it.
+    #[must_use]
+    pub fn with_prefix(prefix: &str) -> Self {
+        let named = |name: &str| format!("{prefix}{name}");
+        Self {
+            enclaves_table: named("bailey-enclaves"),
+            ledger_table: named("bailey-ledger"),
+            hosts_table: named("bailey-hosts"),
+            eif_bucket: "your-bucket".to_owned(),
+            reports_bucket: named("bailey-reports"),
+            launch_template: named("bailey-parent"),
+        }
+    }
+}
+
+/// Where the programs are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Binaries {
+    /// `bailey-agent`.
+    pub agent: PathBuf,
+    /// `nitro-enclaves-allocator-standin`.
+    pub allocator: PathBuf,
+    /// `bailey`.
+    pub cli: PathBuf,
+    /// `bailey-coordinator`.
+    pub coordinator: PathBuf,
+    /// `ec2-sim`.
+    pub ec2_sim: PathBuf,
+    /// `nitro-cli-standin`.
+    pub nitro_cli: PathBuf,
+}
+
+impl Binaries {
+    /// All of them in one directory.
+    #[must_use]
+    pub fn in_dir(dir: &Path) -> Self {
+        Self {
+            agent: dir.join("bailey-agent"),
+            allocator: dir.join("nitro-enclaves-allocator-standin"),
+            cli: dir.join("bailey"),
+            coordinator: dir.join("bailey-coordinator"),
+            ec2_sim: dir.join("ec2-sim"),
+            nitro_cli: dir.join("nitro-cli-standin"),
+        }
+    }
+
+    /// In the directory of the program that runs, or, for a test, in the one above: cargo puts
+    /// tests into `deps`.
+    pub fn find() -> Result<Self, CloudError> {
+        let program =
+            env::current_exe().map_err(CloudError::io("find", Path::new("/proc/self")))?;
+        let dir = program.parent().unwrap_or_else(|| Path::new("."));
+        let dir = match dir.file_name() {
+            Some(name) if name == "deps" => dir.parent().unwrap_or(dir),
+            _ => dir,
+        };
+        Ok(Self::in_dir(dir))
+    }
+}
+
+/// `BAILEY_VENV`, or `.venv` in this directory or one above it.
+fn find_venv() -> Result<PathBuf, CloudError> {
+    if let Some(venv) = env::var_os(VENV) {
+        return Ok(venv.into());
+    }
+    let here = env::current_dir().map_err(CloudError::io("find", Path::new(".")))?;
+    let mut venvs = here.ancestors().map(|dir| dir.join(".venv"));
+    venvs.find(|venv| venv.is_dir()).ok_or_else(|| CloudError::Io {
+        action: "find (run scripts/setup, or set BAILEY_VENV)",
+        path: here.join(".venv"),
+        source: io::ErrorKind::NotFound.into(),
+    })
+}
+
+/// Numbers as keys of a configuration.
+fn settings<const N: usize>(numbers: [(&str, i64); N]) -> toml::Table {
+    numbers.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
+}

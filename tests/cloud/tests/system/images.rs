@@ -1,0 +1,73 @@
+//! Enclave images for the tests, made by the real builder.
+//!
+//! The kernel is a few bytes: the stand-in measures it and never boots it. What runs is the
+//! responder in the ramdisk, which is real.
+
+use bailey_enclave_image::build::{
+    BuildOptions, BuiltImage, FIXED_BUILD_TIME, Kernel, Profile, WorkloadFile, build_image,
+};
+use std::{fs, path::Path, path::PathBuf, sync::LazyLock};
+use tempfile::TempDir;
+
+/// An image with its measurements.
+pub(crate) struct Image {
+    pub(crate) bytes: Vec<u8>,
+    /// As a record's `expected_pcrs`.
+    pub(crate) pcrs: serde_json::Value,
+}
+
+/// The image of a responder that behaves.
+pub(crate) fn good() -> &'static Image {
+    static IMAGE: LazyLock<Image> = LazyLock::new(|| build(&program("keep"), None));
+    &IMAGE
+}
+
+/// The image of a responder that misbehaves in the given way.
+pub(crate) fn rogue(mode: &str) -> Image {
+    build(&program("rogue-keep"), Some(mode))
+}
+
+fn build(keep: &Path, mode: Option<&str>) -> Image {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str, contents: &[u8]| -> PathBuf {
+        let path = dir.path().join(name);
+        fs::write(&path, contents).unwrap();
+        path
+    };
+    let workload = mode.map(|mode| WorkloadFile {
+        path: "/rogue-mode".parse().unwrap(),
+        source: path("mode", mode.as_bytes()),
+        mode: 0o644,
+    });
+    let options = BuildOptions {
+        kernel: Kernel {
+            profile: Profile::Local,
+            image: path("kernel", b"a kernel that nobody boots"),
+            version: "6.12".to_owned(),
+            modules: Vec::new(),
+        },
+        cmdline: Profile::Local.default_cmdline().to_owned(),
+        keep: keep.to_owned(),
+        workload: workload.into_iter().collect(),
+        name: "test".to_owned(),
+        version: "1".to_owned(),
+        build_time: FIXED_BUILD_TIME.to_owned(),
+        output: dir.path().join("image.eif"),
+    };
+    let BuiltImage { measurement, .. } = build_image(&options).unwrap();
+    let pcrs = serde_json::json!({
+        "0": measurement.pcr0.to_string(),
+        "1": measurement.pcr1.to_string(),
+        "2": measurement.pcr2.to_string(),
+    });
+    Image { bytes: fs::read(&options.output).unwrap(), pcrs }
+}
+
+/// A program that was built beside the tests.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let dir = tests.parent().and_then(Path::parent).unwrap();
+    let program = dir.join(name);
+    assert!(program.exists(), "{} is not built; run `make test`", program.display());
+    program
+}

@@ -1,0 +1,17 @@
+//! The whole system, with real processes: emulator, coordinator, EC2 and host simulator, agents,
+//! nitro-cli stand-in, responders.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a system in which something is missing has failed its test"
+)]
+
+mod bad_input;
+mod deploy;
+mod images;
+mod repeats;
+mod restarts;
+mod system;

@@ -1,0 +1,147 @@
+//! A local cloud with its coordinator, and what every test asks of it.
+
+use crate::images;
+use bailey_local_cloud::{
+    ec2::SimulationView,
+    local::{LocalCloud, Options, Record},
+};
+use serde_json::{Value, json};
+use std::{fmt::Write as _, ops::Deref, time::Duration};
+
+/// How long anything may take before a test is given up; nothing is measured by it.
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
+
+/// A cloud whose image bucket holds the good image under `test.eif`.
+pub(crate) struct System {
+    pub(crate) cloud: LocalCloud,
+}
+
+impl Deref for System {
+    type Target = LocalCloud;
+
+    fn deref(&self) -> &LocalCloud {
+        &self.cloud
+    }
+}
+
+impl System {
+    /// Starts everything, with quick deadlines, and the coordinator.
+    pub(crate) async fn start() -> Self {
+        let mut system = Self::without_coordinator(&[]).await;
+        system.cloud.start_coordinator().unwrap();
+        system
+    }
+
+    /// Starts everything but the coordinator; `settings` are added to the agents' configuration.
+    pub(crate) async fn without_coordinator(settings: &[(&str, i64)]) -> Self {
+        let mut options = Options::find().unwrap();
+        for (name, value) in [("sweep_interval_s", 2), ("stream_poll_ms", 100)] {
+            options.coordinator_settings.insert(name.to_owned(), toml::Value::Integer(value));
+        }
+        for (name, value) in settings {
+            options.agent_settings.insert((*name).to_owned(), toml::Value::Integer(*value));
+        }
+        let cloud = LocalCloud::start(options).await.unwrap();
+        cloud.upload_eif("test.eif", images::good().bytes.clone()).await.unwrap();
+        Self { cloud }
+    }
+
+    /// Waits for a status.
+    pub(crate) async fn reaches(&self, id: &str, status: &str) -> Record {
+        match self.wait_for_status(id, status, LIMIT).await {
+            Ok(found) => found.record,
+            Err(error) => panic!("{error}\n{}", self.logs()),
+        }
+    }
+
+    /// Waits until the record is as wanted.
+    pub(crate) async fn becomes(
+        &self,
+        id: &str,
+        what: &str,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Record {
+        match self.wait_for(id, what, LIMIT, wanted).await {
+            Ok(found) => found.record,
+            Err(error) => panic!("{error}\n{}", self.logs()),
+        }
+    }
+
+    /// Waits until the simulation is as wanted.
+    pub(crate) async fn simulation_becomes(
+        &self,
+        what: &str,
+        wanted: impl Fn(&SimulationView) -> bool,
+    ) -> SimulationView {
+        let seen = async {
+            loop {
+                let view = self.simulation().await.unwrap();
+                if wanted(&view) {
+                    return view;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let seen = tokio::time::timeout(LIMIT, seen).await;
+        seen.unwrap_or_else(|_| panic!("waited in vain until {what}\n{}", self.logs()))
+    }
+
+    /// Destroys the enclaves and checks that nothing of the system is left running.
+    pub(crate) async fn destroy_all(self, ids: &[&str]) {
+        for id in ids {
+            self.set_status(id, "PENDING_DESTROY").await.unwrap();
+        }
+        for id in ids {
+            self.reaches(id, "DESTROYED").await;
+        }
+        self.end().await;
+    }
+
+    /// Checks that no instance is alive, ends the cloud, and checks that no process is left.
+    pub(crate) async fn end(self) {
+        let view = self.simulation().await.unwrap();
+        assert_eq!(view.live().count(), 0, "an instance is left: {view:?}");
+        assert_eq!(self.hosts().await.unwrap(), Vec::<Record>::new(), "host items are left");
+        self.cloud.shutdown().await.unwrap();
+    }
+
+    /// The ends of all logs, for a test that failed.
+    fn logs(&self) -> String {
+        let mut text = String::new();
+        let state = self.state_dir();
+        let hosts = std::fs::read_dir(state.join("hosts")).into_iter().flatten().flatten();
+        let agents = hosts.map(|host| host.path().join("agent.log"));
+        let logs = std::fs::read_dir(state.join("logs")).into_iter().flatten().flatten();
+        for path in logs.map(|log| log.path()).chain(agents) {
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<_> = log.lines().rev().take(40).collect();
+            let _ = writeln!(text, "--- {}", path.display());
+            for line in lines.into_iter().rev() {
+                let _ = writeln!(text, "{line}");
+            }
+        }
+        text
+    }
+}
+
+/// The seed's record, to the letter.
+pub(crate) fn seed_record() -> Value {
+    json!({
+        "id": "test-enclave-001", "status": "PENDING_DEPLOY",
+        "configuration": { "instance_type": "m5.large", "cpu_count": 2, "memory_mib": 1024,
+                           "eif_path": "s3://your-bucket/test.eif", "debug_mode": true },
+        "created_at": "2025-01-01T12:00:00Z"
+    })
+}
+
+/// A record whose enclave does not run in debug mode, with changes to its configuration.
+pub(crate) fn record(id: &str, changes: &Value) -> Value {
+    let mut record = seed_record();
+    record["id"] = id.into();
+    record["configuration"]["debug_mode"] = false.into();
+    record["configuration"]["instance_type"] = "m5.xlarge".into();
+    for (name, value) in changes.as_object().unwrap() {
+        record["configuration"][name] = value.clone();
+    }
+    record
+}
