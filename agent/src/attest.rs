@@ -119,7 +119,7 @@ impl VsockResponders {
             issued_at_ms: None,
             nonce: BytesRule::Exactly(order.nonce.clone()),
             user_data: BytesRule::Exactly(binding.to_vec()),
-            public_key: BytesRule::Any,
+            public_key: BytesRule::Absent,
             module_id: ModuleIdRule::Any,
             instance: Some(InstanceBinding {
                 instance_id: self.instance_id.clone(),

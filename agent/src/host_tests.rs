@@ -136,6 +136,20 @@ fn an_enclave_that_ended_while_no_agent_ran_counts_as_a_restart() {
 }
 
 #[test]
+fn another_enclave_than_the_remembered_one_counts_as_a_restart_and_has_not_answered() {
+    let before = started(assignment("a", 1));
+    let memories = before.memories().map(|(_, memory)| memory.clone()).collect();
+    let mut host = Host::new(before.seen_version(), memories);
+    let other = EnclaveInfo { nitro_id: "i-1-enc99".to_owned(), ..running(&assignment("a", 1)) };
+    host.listed(host.mark(), vec![other], NOW);
+    host.desire(desired(1, vec![assignment("a", 1)]));
+    assert_eq!(host.orders(NOW), [], "the nonce at hand was answered by the other one");
+    let seen = seen(&host);
+    assert_eq!((seen.restarts, seen.answer), (1, None));
+    assert_eq!(seen.enclave.unwrap().nitro_id, "i-1-enc99");
+}
+
+#[test]
 fn a_mismatch_is_never_launched() {
     let mut assignment = assignment("a", 1);
     assignment.expected_pcrs.insert(0, Pcr([9; 48]));

@@ -7,8 +7,9 @@
 //! agent.lock                held while an agent runs
 //! start.lock                held by nitro-cli while it starts an enclave
 //! ```
-//! Losing any of it is safe: enclaves are recognised by their names, and the desired state is read
-//! anew.
+//! Losing any of it starts nothing twice: enclaves are recognised by their names, and the desired
+//! state is read anew. An enclave whose memory is lost is reported under its nitro-cli id with no
+//! restarts, and the coordinator has it attest again when that is not the one it knows.
 
 use crate::{assignment::Memory, files, host::Host, name::EnclaveName};
 use std::{

@@ -34,7 +34,10 @@ pub(crate) fn adopt(
     let mut unit = Unit { name, memory, wanted: Wanted::End, stage, work: None, noted: None };
     match (&unit.stage, &unit.memory.enclave) {
         (Stage::Started(runs), remembered) if remembered.as_ref() != Some(runs) => {
-            // Started by an agent that ended before it could write that down.
+            // Started by an agent that ended before it could write that down. When it remembered
+            // another one, this is another start, which has to attest for itself.
+            let restarts = u32::from(remembered.is_some());
+            unit.memory.restarts = unit.memory.restarts.saturating_add(restarts);
             unit.memory.enclave = Some(runs.clone());
             unit.memory.answer = None;
         }

@@ -54,7 +54,7 @@ impl Table {
             .send()
             .await
             .map_err(|error| self.failed("read", error))?;
-        answer.item.map(to_json).transpose().map_err(|source| TableError::Item { source })
+        Ok(answer.item.map(to_json))
     }
 
     /// Reads a record that must be there.
@@ -70,7 +70,7 @@ impl Table {
         let mut records = Vec::new();
         while let Some(item) = pages.next().await {
             let item = item.map_err(|error| self.failed("read", error))?;
-            records.push(to_json(item).map_err(|source| TableError::Item { source })?);
+            records.push(to_json(item));
         }
         Ok(records)
     }

@@ -1,6 +1,7 @@
 //! What a running coordinator remembers to spare calls. Nothing depends on it.
 
 use bailey_lifecycle::InstanceState;
+use bailey_model::{EnclaveId, UnixMillis};
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -8,8 +9,10 @@ use std::{
 };
 
 /// What a running coordinator remembers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
+    /// When this process began: whatever an earlier one did was before.
+    began: UnixMillis,
     inner: Mutex<Inner>,
 }
 
@@ -19,10 +22,44 @@ struct Inner {
     desired: HashMap<String, u64>,
     /// What EC2 said at the last sweep.
     instances: HashMap<String, InstanceState>,
+    /// Whose enclave each host runs, by the host's ARN.
+    owners: HashMap<String, Owner>,
     /// Tokens that nobody but this process can have sent, and never without a clear answer.
     unsent: HashSet<String>,
-    /// Ids whose last step failed: how often in a row, and why.
-    troubles: HashMap<String, (u32, String)>,
+    /// When each token was last sent by this process.
+    sent: HashMap<String, UnixMillis>,
+    /// Ids whose last step failed.
+    troubles: HashMap<String, Trouble>,
+}
+
+/// Whose enclave a host runs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Owner {
+    /// The enclave.
+    pub enclave_id: EnclaveId,
+    /// The host's instance.
+    pub instance_id: String,
+    /// When EC2 named it.
+    pub launched_at: UnixMillis,
+}
+
+/// Steps that fail one after the other.
+#[derive(Clone, Debug)]
+struct Trouble {
+    times: u32,
+    /// What could not be done. While it stays the same, so does the reason that is shown, although
+    /// its details, such as the number of a request, differ each time.
+    what: String,
+    reason: String,
+}
+
+/// What is known of sends of a token before the present one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SentBefore {
+    /// It may have been sent, at this time or earlier, by this process or another.
+    At(UnixMillis),
+    /// This process wrote the intent and has not sent it.
+    Never,
 }
 
 /// The first pause after a failed step; it doubles up to the last.
@@ -30,6 +67,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Memory {
+    /// The memory of a process that begins now.
+    #[must_use]
+    pub fn beginning(now: UnixMillis) -> Self {
+        Self { began: now, inner: Mutex::default() }
+    }
+
     /// The newest version of the host's `desired` item that this process wrote; 0 for none.
     #[must_use]
     pub fn desired_written(&self, instance_arn: &str) -> u64 {
@@ -52,36 +95,81 @@ impl Memory {
         self.lock().instances = instances;
     }
 
+    /// Notes what EC2 said about one instance.
+    pub fn set_instance(&self, instance_id: &str, state: InstanceState) {
+        self.lock().instances.insert(instance_id.to_owned(), state);
+    }
+
+    /// Notes whose enclave a host runs.
+    pub fn host_belongs(&self, instance_arn: &str, owner: Owner) {
+        self.lock().owners.insert(instance_arn.to_owned(), owner);
+    }
+
+    /// Whose enclave a host runs, when this process has seen its entry.
+    #[must_use]
+    pub fn owner(&self, instance_arn: &str) -> Option<EnclaveId> {
+        self.lock().owners.get(instance_arn).map(|owner| owner.enclave_id.clone())
+    }
+
+    /// Every known host's owner, with what EC2 said last about its instance.
+    #[must_use]
+    pub fn owners(&self) -> Vec<(Owner, Option<InstanceState>)> {
+        let inner = self.lock();
+        let state = |owner: &Owner| inner.instances.get(&owner.instance_id).copied();
+        inner.owners.values().map(|owner| (owner.clone(), state(owner))).collect()
+    }
+
     /// Notes that this process wrote the intent with this token, and has not sent it.
     pub fn intent_is_new(&self, client_token: &str) {
         self.lock().unsent.insert(client_token.to_owned());
     }
 
-    /// Notes that the token is about to be sent; tells whether this is certainly the first time.
+    /// Notes that the token is about to be sent; tells what is known of sends before this one.
     #[must_use]
-    pub fn is_first_send(&self, client_token: &str) -> bool {
-        self.lock().unsent.remove(client_token)
+    pub fn send(&self, client_token: &str, now: UnixMillis) -> SentBefore {
+        let mut inner = self.lock();
+        let last = inner.sent.insert(client_token.to_owned(), now);
+        match last {
+            Some(at) => SentBefore::At(at),
+            None if inner.unsent.remove(client_token) => SentBefore::Never,
+            None => SentBefore::At(self.began),
+        }
+    }
+
+    /// Forgets a token whose answer is known and noted.
+    pub fn answered(&self, client_token: &str) {
+        let mut inner = self.lock();
+        inner.sent.remove(client_token);
+        inner.unsent.remove(client_token);
     }
 
     /// Forgets a host that is gone.
     pub fn forget(&self, instance_arn: &str, instance_id: &str) {
         let mut inner = self.lock();
         inner.desired.remove(instance_arn);
+        inner.owners.remove(instance_arn);
         inner.instances.remove(instance_id);
     }
 
     /// Why the last step for an id failed, when it did.
     #[must_use]
     pub fn trouble(&self, id: &str) -> Option<String> {
-        self.lock().troubles.get(id).map(|(_, reason)| reason.clone())
+        self.lock().troubles.get(id).map(|trouble| trouble.reason.clone())
     }
 
-    /// Notes a failed step and gives the pause before the next try.
-    pub fn failed(&self, id: &str, reason: String) -> Duration {
+    /// Notes a failed step, as what could not be done and why, and gives the pause before the next
+    /// try.
+    pub fn failed(&self, id: &str, what: String, reason: String) -> Duration {
         let mut inner = self.lock();
-        let times = inner.troubles.get(id).map_or(0, |(times, _)| times.saturating_add(1));
-        inner.troubles.insert(id.to_owned(), (times, reason));
-        FIRST_PAUSE.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX)).min(LAST_PAUSE)
+        let trouble = match inner.troubles.remove(id) {
+            Some(before) if before.what == what => {
+                Trouble { times: before.times.saturating_add(1), ..before }
+            }
+            _ => Trouble { times: 0, what, reason },
+        };
+        let factor = 1_u32.checked_shl(trouble.times).unwrap_or(u32::MAX);
+        inner.troubles.insert(id.to_owned(), trouble);
+        FIRST_PAUSE.saturating_mul(factor).min(LAST_PAUSE)
     }
 
     /// Notes that steps succeed again; tells whether they had failed before.
@@ -101,12 +189,32 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_limit_and_start_anew_after_a_success() {
-        let memory = Memory::default();
-        let pauses: Vec<_> =
-            (0..8).map(|_| memory.failed("a", String::new()).as_millis()).collect();
+        let memory = Memory::beginning(UnixMillis(0));
+        let fail = || memory.failed("a", "write".to_owned(), String::new());
+        let pauses: Vec<_> = (0..8).map(|_| fail().as_millis()).collect();
         assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
         assert!(memory.succeeded("a"));
         assert!(!memory.succeeded("a"));
-        assert_eq!(memory.failed("a", String::new()), FIRST_PAUSE);
+        assert_eq!(fail(), FIRST_PAUSE);
+    }
+
+    #[test]
+    fn the_reason_that_is_shown_stays_while_the_same_thing_fails() {
+        let memory = Memory::beginning(UnixMillis(0));
+        memory.failed("a", "write".to_owned(), "request 1".to_owned());
+        memory.failed("a", "write".to_owned(), "request 2".to_owned());
+        assert_eq!(memory.trouble("a").as_deref(), Some("request 1"));
+        memory.failed("a", "read".to_owned(), "request 3".to_owned());
+        assert_eq!(memory.trouble("a").as_deref(), Some("request 3"));
+    }
+
+    #[test]
+    fn only_an_intent_of_this_process_is_known_never_to_have_been_sent() {
+        let memory = Memory::beginning(UnixMillis(0));
+        let now = UnixMillis(1);
+        memory.intent_is_new("own");
+        assert_eq!(memory.send("own", now), SentBefore::Never);
+        assert_eq!(memory.send("own", UnixMillis(2)), SentBefore::At(now));
+        assert_eq!(memory.send("found", now), SentBefore::At(UnixMillis(0)));
     }
 }

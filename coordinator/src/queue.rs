@@ -1,4 +1,4 @@
-//! Which enclave ids are to be looked at, and when.
+//! What is to be looked at, and when.
 //!
 //! A wake-up carries no data: whoever is woken reads everything again. Wake-ups of one id that
 //! come before it is taken are one, and an id is never with two workers at a time.
@@ -9,6 +9,15 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
+
+/// Something to be looked at.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Work {
+    /// One record and its enclave, by the record's id as it is written.
+    Enclave(String),
+    /// Everything: see [`crate::sweep`].
+    Sweep,
+}
 
 /// The queue. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -25,34 +34,34 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     /// The ids in the order in which they are due.
-    due: BTreeSet<(Instant, String)>,
+    due: BTreeSet<(Instant, Work)>,
     /// When each waiting id is due.
-    at: HashMap<String, Instant>,
+    at: HashMap<Work, Instant>,
     /// The ids that a worker has.
-    taken: HashSet<String>,
+    taken: HashSet<Work>,
 }
 
 impl Queue {
     /// Makes `id` due after `delay`, unless it is due sooner.
-    pub fn wake(&self, id: &str, delay: Duration) {
+    pub fn wake(&self, id: Work, delay: Duration) {
         let at = Instant::now() + delay;
         let mut waiting = self.lock();
-        match waiting.at.get(id).copied() {
+        match waiting.at.get(&id).copied() {
             Some(due) if due <= at => return,
             Some(due) => {
-                waiting.due.remove(&(due, id.to_owned()));
+                waiting.due.remove(&(due, id.clone()));
             }
             None => {}
         }
-        waiting.at.insert(id.to_owned(), at);
-        waiting.due.insert((at, id.to_owned()));
+        waiting.at.insert(id.clone(), at);
+        waiting.due.insert((at, id));
         drop(waiting);
         self.shared.changed.notify_waiters();
     }
 
     /// Waits for an id that is due and that no other worker has. Give it back with
     /// [`Queue::done`]. Cancel-safe: an id is taken only together with the return.
-    pub async fn next(&self) -> String {
+    pub async fn next(&self) -> Work {
         loop {
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
@@ -72,13 +81,13 @@ impl Queue {
     }
 
     /// Gives an id back; wake-ups that came meanwhile count from now on.
-    pub fn done(&self, id: &str) {
+    pub fn done(&self, id: &Work) {
         self.lock().taken.remove(id);
         self.shared.changed.notify_waiters();
     }
 
     /// Takes the first free id that is due, or tells when the next one will be.
-    fn take(&self, now: Instant) -> Result<String, Option<Instant>> {
+    fn take(&self, now: Instant) -> Result<Work, Option<Instant>> {
         let mut waiting = self.lock();
         let free = waiting.due.iter().find(|(_, id)| !waiting.taken.contains(id)).cloned();
         match free {
@@ -103,6 +112,10 @@ impl Queue {
 mod tests {
     use super::*;
 
+    fn a() -> Work {
+        Work::Enclave("a".to_owned())
+    }
+
     async fn nothing_is_due(queue: &Queue) -> bool {
         tokio::time::timeout(Duration::from_millis(10), queue.next()).await.is_err()
     }
@@ -110,32 +123,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn wake_ups_of_one_id_are_one() {
         let queue = Queue::default();
-        queue.wake("a", Duration::ZERO);
-        queue.wake("a", Duration::ZERO);
-        assert_eq!(queue.next().await, "a");
-        queue.done("a");
+        queue.wake(a(), Duration::ZERO);
+        queue.wake(a(), Duration::ZERO);
+        assert_eq!(queue.next().await, a());
+        queue.done(&a());
         assert!(nothing_is_due(&queue).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_id_is_never_with_two_workers() {
         let queue = Queue::default();
-        queue.wake("a", Duration::ZERO);
-        assert_eq!(queue.next().await, "a");
-        queue.wake("a", Duration::ZERO);
+        queue.wake(a(), Duration::ZERO);
+        assert_eq!(queue.next().await, a());
+        queue.wake(a(), Duration::ZERO);
         assert!(nothing_is_due(&queue).await);
-        queue.done("a");
-        assert_eq!(queue.next().await, "a");
+        queue.done(&a());
+        assert_eq!(queue.next().await, a());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_soonest_of_two_wake_ups_counts() {
         let queue = Queue::default();
         let start = Instant::now();
-        queue.wake("a", Duration::from_mins(1));
-        queue.wake("a", Duration::from_secs(5));
-        queue.wake("a", Duration::from_secs(30));
-        assert_eq!(queue.next().await, "a");
+        queue.wake(a(), Duration::from_mins(1));
+        queue.wake(a(), Duration::from_secs(5));
+        queue.wake(a(), Duration::from_secs(30));
+        assert_eq!(queue.next().await, a());
         assert_eq!(start.elapsed().as_secs(), 5);
     }
 
@@ -147,7 +160,7 @@ mod tests {
             async move { queue.next().await }
         });
         tokio::task::yield_now().await;
-        queue.wake("a", Duration::ZERO);
-        assert_eq!(worker.await.unwrap(), "a");
+        queue.wake(a(), Duration::ZERO);
+        assert_eq!(worker.await.unwrap(), a());
     }
 }

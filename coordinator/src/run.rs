@@ -4,15 +4,15 @@ use crate::{
     config::{Config, ConfigError},
     ec2::{self, ClientError, Ec2Error},
     memory::Memory,
-    queue::Queue,
+    queue::{Queue, Work},
     store::{Hosts, Ledger, Records, Reports, StoreError},
     streams::{Follower, StreamError},
     tick::{Coordinator, Next},
 };
 use aws_config::SdkConfig;
-use aws_sdk_dynamodbstreams::types::{AttributeValue, Record};
+use aws_sdk_dynamodbstreams::types::Record;
 use bailey_model::hosts::OBSERVED_PREFIX;
-use bailey_runtime::{Shutdown, aws, chain};
+use bailey_runtime::{Shutdown, aws, chain, now};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
@@ -37,6 +37,9 @@ pub enum RunError {
     /// Signals cannot be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
+    /// A part of the coordinator ended by itself.
+    #[error("a part of the coordinator ended by itself; the log says more")]
+    TaskEnded,
     /// A stream cannot be read.
     #[error("cannot follow the stream of table {table}")]
     Stream {
@@ -75,38 +78,39 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let poll = Duration::from_millis(config.stream_poll_ms);
 
     // The followers are in place before the first sweep, so that nothing falls between the two.
-    let mut readers = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for table in [&config.enclaves_table, &config.hosts_table] {
         let follower = follower(&sdk, table).await?;
         let (each, lost) = (queue.clone(), queue.clone());
-        readers.spawn(follower.follow(
+        let coordinator = Arc::clone(&coordinator);
+        tasks.spawn(follower.follow(
             poll,
-            move |record| wake_for(record, &each),
-            move || lost.wake(SWEEP, Duration::ZERO),
+            move |record| wake_for(record, &coordinator, &each),
+            move || lost.wake(Work::Sweep, Duration::ZERO),
         ));
     }
-    readers.spawn(sweep_regularly(
-        Arc::clone(&coordinator),
-        queue.clone(),
-        Duration::from_secs(config.sweep_interval_s),
-    ));
+    let interval = Duration::from_secs(config.sweep_interval_s);
+    tasks.spawn(sweep_regularly(queue.clone(), interval));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
         workers.spawn(work(Arc::clone(&coordinator), queue.clone(), stopped.clone()));
     }
     log::info!(deployment = config.deployment.as_str(), version = env!("CARGO_PKG_VERSION"); "coordinator runs");
-    shutdown.requested().await;
+    let ended_well = tokio::select! {
+        () = shutdown.requested() => true,
+        // None of them ends by itself: one that does has met a fault of ours, and what it was doing
+        // is done over by the next process.
+        _ = tasks.join_next() => false,
+        _ = workers.join_next() => false,
+    };
     log::info!("coordinator stops");
-    readers.shutdown().await;
+    tasks.shutdown().await;
     // Failing to send means that every worker is gone already.
     let _ = stop.send(true);
     while workers.join_next().await.is_some() {}
-    Ok(())
+    if ended_well { Ok(()) } else { Err(RunError::TaskEnded) }
 }
-
-/// Not an enclave id (`#` is not allowed in one): asks for a sweep.
-const SWEEP: &str = "#sweep";
 
 async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, RunError> {
     let ec2 = ec2::Client::new(sdk).map_err(RunError::Ec2Client)?;
@@ -126,7 +130,7 @@ async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, RunErr
         hosts: Hosts::new(dynamodb, config.hosts_table.clone()),
         reports: Reports::new(aws::s3(sdk), config.reports_bucket.clone()),
         ec2,
-        memory: Memory::default(),
+        memory: Memory::beginning(now()),
     })
 }
 
@@ -144,41 +148,31 @@ async fn follower(sdk: &SdkConfig, table: &str) -> Result<Follower, RunError> {
 }
 
 /// Wakes whom a stream's record is about.
-fn wake_for(record: &Record, queue: &Queue) {
-    let Some(change) = record.dynamodb() else { return };
-    let key = |name: &str| change.keys().and_then(|keys| keys.get(name)?.as_s().ok());
-    if let Some(id) = key("id") {
-        queue.wake(id, Duration::ZERO);
-    }
-    if key("pk").is_some_and(|pk| pk.starts_with(OBSERVED_PREFIX)) {
-        let image = change.new_image();
-        for id in image.into_iter().flat_map(|image| enclave_ids(image.get("assignments"))) {
-            queue.wake(id, Duration::ZERO);
-        }
+///
+/// What a host reported wakes the enclave that the ledger put there, whatever the report says: a
+/// parent can get nobody else looked at. A host that this process has not met is the sweep's.
+fn wake_for(record: &Record, coordinator: &Coordinator, queue: &Queue) {
+    let Some(keys) = record.dynamodb().and_then(|change| change.keys()) else { return };
+    let key = |name: &str| keys.get(name).and_then(|value| value.as_s().ok());
+    let owner = || coordinator.memory.owner(key("pk")?.strip_prefix(OBSERVED_PREFIX)?);
+    let id = key("id").cloned().or_else(|| owner().map(String::from));
+    if let Some(id) = id {
+        queue.wake(Work::Enclave(id), Duration::ZERO);
     }
 }
 
-/// The enclave ids that a host's report names.
-fn enclave_ids(assignments: Option<&AttributeValue>) -> impl Iterator<Item = &String> {
-    let list = assignments.and_then(|list| list.as_l().ok());
-    list.into_iter()
-        .flatten()
-        .filter_map(|assignment| assignment.as_m().ok()?.get("enclave_id")?.as_s().ok())
-}
-
-async fn sweep_regularly(coordinator: Arc<Coordinator>, queue: Queue, interval: Duration) {
+async fn sweep_regularly(queue: Queue, interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        sweep(&coordinator, &queue).await;
+        queue.wake(Work::Sweep, Duration::ZERO);
     }
 }
 
 async fn sweep(coordinator: &Coordinator, queue: &Queue) {
-    match coordinator.sweep(queue).await {
-        Ok(ids) => log::debug!(ids = ids; "swept"),
-        Err(error) => log::warn!(error = chain(&error); "sweep is incomplete"),
+    for error in coordinator.sweep(queue).await {
+        log::warn!(error = chain(&error); "sweep is incomplete");
     }
 }
 
@@ -188,35 +182,34 @@ async fn work(
     mut stopped: tokio::sync::watch::Receiver<bool>,
 ) {
     loop {
-        let id = tokio::select! {
-            id = queue.next() => id,
+        let work = tokio::select! {
+            work = queue.next() => work,
             // An error means that the sender is gone, which is as good a reason to stop.
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
-        if id == SWEEP {
-            sweep(&coordinator, &queue).await;
-        } else {
-            serve(&coordinator, &queue, &id).await;
+        match &work {
+            Work::Enclave(id) => serve(&coordinator, &queue, id).await,
+            Work::Sweep => sweep(&coordinator, &queue).await,
         }
-        queue.done(&id);
+        queue.done(&work);
     }
 }
 
 async fn serve(coordinator: &Coordinator, queue: &Queue, id: &str) {
+    let wake = |delay| queue.wake(Work::Enclave(id.to_owned()), delay);
     match coordinator.tick(id).await {
         Ok(next) => {
             // The record may still show the trouble that is over.
             if coordinator.memory.succeeded(id) {
-                queue.wake(id, Duration::ZERO);
+                wake(Duration::ZERO);
             } else if let Next::After(delay) = next {
-                queue.wake(id, delay);
+                wake(delay);
             }
         }
         Err(error) => {
             let reason = chain(&error);
             log::warn!(enclave_id = id, error = reason.as_str(); "step failed and will be retried");
-            let pause = coordinator.memory.failed(id, reason);
-            queue.wake(id, pause);
+            wake(coordinator.memory.failed(id, error.to_string(), reason));
         }
     }
 }

@@ -1,40 +1,70 @@
 //! The sweep: whatever a stream did not say is found here.
 
-use crate::{ec2::Ec2Error, queue::Queue, store::StoreError, tick::Coordinator};
+use crate::{
+    ec2::Ec2Error,
+    queue::{Queue, Work},
+    store::StoreError,
+    tick::{Coordinator, DESCRIBE_LAG},
+};
 use bailey_lifecycle::InstanceState;
-use std::{collections::HashSet, time::Duration};
+use bailey_runtime::now;
+use std::time::Duration;
 
-/// Why a sweep is incomplete; the next one does it over.
+/// Why a sweep is incomplete; what it found is served all the same, and the next does it over.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// EC2 gave no usable answer.
     #[error("cannot list the instances")]
     Instances(#[source] Ec2Error),
-    /// A table gave no usable answer.
-    #[error("cannot list what is active")]
-    Tables(#[source] StoreError),
+    /// The ledger gave no usable answer.
+    #[error("cannot list the active entries")]
+    Ledger(#[source] StoreError),
+    /// The web app's table gave no usable answer.
+    #[error("cannot list the records that wait")]
+    Records(#[source] StoreError),
 }
 
 impl Coordinator {
-    /// Wakes every id that may need something: records that wait, and entries that are active.
+    /// Wakes every id that may need something: records that wait, entries that are active, and
+    /// enclaves whose instance is gone.
     ///
-    /// EC2 is asked once for all instances, and only while there is an active entry.
-    pub async fn sweep(&self, queue: &Queue) -> Result<usize, SweepError> {
-        let active = self.ledger.active().await.map_err(SweepError::Tables)?;
-        let unsettled = self.records.unsettled().await.map_err(SweepError::Tables)?;
-        let mut ids: HashSet<String> = active.iter().map(ToString::to_string).collect();
-        ids.extend(unsettled);
-        if !active.is_empty() {
-            let instances = self.ec2.instances(&self.config.deployment).await;
-            self.remember(instances.map_err(SweepError::Instances)?);
+    /// Each source is asked whatever became of the others.
+    pub async fn sweep(&self, queue: &Queue) -> Vec<SweepError> {
+        let wake = |id: String| queue.wake(Work::Enclave(id), Duration::ZERO);
+        let mut errors = Vec::new();
+        match self.ledger.active().await {
+            Ok(active) => active.iter().for_each(|id| wake(id.to_string())),
+            Err(error) => errors.push(SweepError::Ledger(error)),
         }
-        for id in &ids {
-            queue.wake(id, Duration::ZERO);
+        match self.records.unsettled().await {
+            Ok(ids) => ids.into_iter().for_each(wake),
+            Err(error) => errors.push(SweepError::Records(error)),
         }
-        Ok(ids.len())
+        if let Err(error) = self.look_at_instances().await {
+            errors.push(SweepError::Instances(error));
+        }
+        for (owner, state) in self.memory.owners() {
+            if state.is_some_and(InstanceState::is_gone) {
+                wake(owner.enclave_id.to_string());
+            }
+        }
+        errors
     }
 
-    fn remember(&self, instances: std::collections::HashMap<String, InstanceState>) {
-        self.memory.set_instances(instances);
+    /// Asks EC2 once for all instances, and again for each that should be there and is not: only
+    /// EC2's word about an instance itself says that it is gone.
+    async fn look_at_instances(&self) -> Result<(), Ec2Error> {
+        if self.memory.owners().is_empty() {
+            return Ok(());
+        }
+        self.memory.set_instances(self.ec2.instances(&self.config.deployment).await?);
+        for (owner, state) in self.memory.owners() {
+            if state.is_none() && now().since(owner.launched_at) >= DESCRIBE_LAG {
+                let state = self.ec2.instance(&owner.instance_id).await?;
+                let state = state.unwrap_or(InstanceState::Terminated);
+                self.memory.set_instance(&owner.instance_id, state);
+            }
+        }
+        Ok(())
     }
 }

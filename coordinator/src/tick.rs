@@ -2,12 +2,12 @@
 
 use crate::{
     ec2::{self, Ec2Error, LaunchAnswer},
-    memory::Memory,
+    memory::{Memory, Owner, SentBefore},
     store::{HostView, Hosts, Ledger, ReadRecord, Records, Reports, StoreError, Written},
 };
 use bailey_lifecycle::{
     Config, InstanceState, Projected, RecordState, Step, View,
-    launch::LaunchIntent,
+    launch::{LaunchIntent, LaunchRefused, Launched},
     ledger::{Entry, Host, Judgement, State},
     next_step, outcome, refuse_unusable,
 };
@@ -72,13 +72,15 @@ pub enum Next {
 const STEP_LIMIT: usize = 100;
 
 /// How long `DescribeInstances` may lag behind a launch; AWS advises to allow minutes.
-const DESCRIBE_LAG: Duration = Duration::from_mins(2);
+pub(crate) const DESCRIBE_LAG: Duration = Duration::from_mins(2);
 
 /// What a tick has read; kept up to date by its own writes.
 struct Seen {
     record: Option<RecordState>,
     entry: Option<Entry>,
     host: HostView,
+    /// Why the record could not be written, when it could not; everything else went on.
+    unwritten: Option<TickError>,
 }
 
 impl Coordinator {
@@ -105,22 +107,30 @@ impl Coordinator {
         // An id that cannot be used has no entry either.
         let Ok(id) = id.parse::<EnclaveId>() else { return Ok(Some(Next::OnChange)) };
         let entry = self.ledger.read(&id).await.map_err(TickError::Store)?;
-        let mut seen = Seen { record, entry, host: HostView::default() };
+        let mut seen = Seen { record, entry, host: HostView::default(), unwritten: None };
         self.look_at_host(&mut seen).await?;
         for _ in 0..STEP_LIMIT {
             match self.step(&id, &mut seen).await? {
                 Progress::Again => {}
                 Progress::Outdated => return Ok(None),
-                Progress::Settled(next) => return Ok(Some(next)),
+                Progress::Settled(next) => return seen.unwritten.map_or(Ok(Some(next)), Err),
             }
         }
         Err(TickError::Restless)
     }
 
     async fn look_at_host(&self, seen: &mut Seen) -> Result<(), TickError> {
-        let host = seen.entry.as_ref().and_then(|entry| entry.state.host());
-        seen.host = match host {
-            Some(host) => self.hosts.read(&host.instance_arn).await.map_err(TickError::Store)?,
+        let entry = seen.entry.as_ref();
+        seen.host = match entry.and_then(|entry| Some((&entry.id, entry.state.host()?))) {
+            Some((id, host)) => {
+                let owner = Owner {
+                    enclave_id: id.clone(),
+                    instance_id: host.instance_id.clone(),
+                    launched_at: host.launched_at,
+                };
+                self.memory.host_belongs(&host.instance_arn, owner);
+                self.hosts.read(&host.instance_arn).await.map_err(TickError::Store)?
+            }
             None => HostView::default(),
         };
         Ok(())
@@ -156,6 +166,7 @@ impl Coordinator {
             instance,
             desired_written: arn.map_or(0, |arn| self.memory.desired_written(arn)),
             fresh: fresh()?,
+            unwritable: seen.unwritten.is_some(),
             retrying: retrying.as_deref(),
         };
         match next_step(&view, &self.config) {
@@ -214,42 +225,82 @@ impl Coordinator {
         projected: &Projected,
         seen: &mut Seen,
     ) -> Result<Progress, TickError> {
-        let written = self.records.project(id, projected, now()).await;
-        match written.map_err(TickError::Store)? {
-            Written::Done(ReadRecord::Usable(record)) => {
+        match self.records.project(id, projected, now()).await {
+            Ok(Written::Done(ReadRecord::Usable(record))) => {
                 seen.record = Some(*record);
                 Ok(Progress::Again)
             }
-            Written::Done(_) | Written::Outdated => Ok(Progress::Outdated),
+            Ok(Written::Done(_) | Written::Outdated) => Ok(Progress::Outdated),
+            // A record that is full, or may not be written, must not keep its enclave running.
+            Err(error) => {
+                seen.unwritten = Some(TickError::Store(error));
+                Ok(Progress::Again)
+            }
         }
     }
 
     async fn launch(&self, intent: &LaunchIntent, seen: &mut Seen) -> Result<Progress, TickError> {
         let answer = self.sent(intent).await?;
         let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
-        let next = match answer {
-            LaunchAnswer::Launched(launched) => outcome::launched(entry, launched, fresh()?, now()),
-            LaunchAnswer::Refused(refused) => outcome::launch_refused(entry, &refused, now()),
+        let id = entry.id.clone();
+        let (next, launched) = match answer {
+            LaunchAnswer::Launched(launched) => {
+                (outcome::launched(entry, launched.clone(), fresh()?, now()), Some(launched))
+            }
+            LaunchAnswer::Refused(refused) => {
+                (outcome::launch_refused(entry, &refused, now()), None)
+            }
         };
-        self.save(next, seen).await
+        let progress = self.save(next, seen).await?;
+        self.memory.answered(&intent.request.client_token);
+        if let (Progress::Outdated, Some(launched)) = (&progress, launched) {
+            self.disown(&id, intent, &launched).await?;
+        }
+        Ok(progress)
     }
 
-    /// Sends the intent. A refusal is believed when nothing can have been launched before: when this
-    /// was the first time, or when EC2 still shows no instance of the token after a while.
+    /// Terminates an instance whose launch was closed by another coordinator without it.
+    async fn disown(
+        &self,
+        id: &EnclaveId,
+        intent: &LaunchIntent,
+        launched: &Launched,
+    ) -> Result<(), TickError> {
+        let entry = self.ledger.read(id).await.map_err(TickError::Store)?;
+        let is_owned = entry.is_some_and(|entry| match &entry.state {
+            State::Launching { intent: present, .. } => present.request == intent.request,
+            state => state.host().is_some_and(|host| host.instance_id == launched.instance_id),
+        });
+        if !is_owned {
+            let instance_id = launched.instance_id.as_str();
+            log::warn!(enclave_id = id.as_str(), instance_id = instance_id; "instance of a closed launch is terminated");
+            self.ec2.terminate(instance_id).await.map_err(TickError::Ec2)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the intent, or looks for its instance when its token is too old to be sent.
+    ///
+    /// A refusal is believed when nothing can have been launched before: when this was certainly the
+    /// first time, or when EC2 would by now show an instance of an earlier one, and shows none.
     async fn sent(&self, intent: &LaunchIntent) -> Result<LaunchAnswer, TickError> {
         let token = &intent.request.client_token;
-        let is_first = self.memory.is_first_send(token);
-        let answer = self.ec2.launch(&intent.request).await.map_err(TickError::Ec2)?;
-        let LaunchAnswer::Refused(refused) = answer else { return Ok(answer) };
-        if is_first {
-            return Ok(LaunchAnswer::Refused(refused));
-        }
-        let known = self.ec2.launched_by(token).await.map_err(TickError::Ec2)?;
-        match known {
-            Some(launched) => Ok(LaunchAnswer::Launched(launched)),
-            None if now().since(intent.decided_at) >= DESCRIBE_LAG => {
-                Ok(LaunchAnswer::Refused(refused))
+        let (refused, before) = if intent.may_be_sent(now()) {
+            let before = self.memory.send(token, now());
+            match self.ec2.launch(&intent.request).await.map_err(TickError::Ec2)? {
+                LaunchAnswer::Refused(refused) => (refused, before),
+                launched @ LaunchAnswer::Launched(_) => return Ok(launched),
             }
+        } else {
+            let message = "RunInstances was not answered within the lifetime of its client token";
+            let code = "ClientTokenExpired".to_owned();
+            let refused = LaunchRefused { code, message: message.to_owned() };
+            (refused, SentBefore::At(intent.decided_at))
+        };
+        let SentBefore::At(at) = before else { return Ok(LaunchAnswer::Refused(refused)) };
+        match self.ec2.launched_by(token).await.map_err(TickError::Ec2)? {
+            Some(launched) => Ok(LaunchAnswer::Launched(launched)),
+            None if now().since(at) >= DESCRIBE_LAG => Ok(LaunchAnswer::Refused(refused)),
             None => Err(TickError::Unconfirmed { code: refused.code, message: refused.message }),
         }
     }
@@ -268,8 +319,13 @@ impl Coordinator {
 
     async fn terminate(&self, host: &Host, seen: &mut Seen) -> Result<Progress, TickError> {
         let state = self.ec2.terminate(&host.instance_id).await.map_err(TickError::Ec2)?;
-        // `TerminateInstances` answers with the state that it brought about.
-        if state.is_some_and(|state| !state.is_gone()) {
+        let is_gone = match state {
+            // `TerminateInstances` answers with the state that it brought about.
+            Some(state) => state.is_gone(),
+            // Just after a launch EC2 may not know its own instance yet.
+            None => now().since(host.launched_at) >= DESCRIBE_LAG,
+        };
+        if !is_gone {
             return Ok(Progress::Settled(Next::After(Duration::from_secs(1))));
         }
         self.hosts.forget(&host.instance_arn).await.map_err(TickError::Store)?;

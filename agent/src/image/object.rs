@@ -168,6 +168,10 @@ where
     let location = location.clone();
     let code = err.code().map(str::to_owned);
     match status(&err) {
+        // Credentials and clocks recover; S3 answers with 400 and 403 for them too.
+        Some(400 | 403) if code.as_deref().is_some_and(passes) => {
+            ObjectError::Call { location, source: Box::new(err) }
+        }
         // 400 is what a malformed version id gets, 405 one that is a delete marker.
         Some(status @ (400 | 403..=405)) => {
             let reason = code.unwrap_or_else(|| format!("HTTP status {status}"));
@@ -178,6 +182,14 @@ where
         Some(301 | 307) => ObjectError::WrongRegion { location },
         _ => ObjectError::Call { location, source: Box::new(err) },
     }
+}
+
+/// Whether a refusal with this code is about the moment, and not about the object.
+fn passes(code: &str) -> bool {
+    matches!(
+        code,
+        "ExpiredToken" | "RequestExpired" | "RequestTimeTooSkewed" | "RequestTimeout" | "SlowDown"
+    )
 }
 
 /// Why an object could not be read.

@@ -4,7 +4,7 @@ use super::{layout::section, mark, meaning};
 use bailey_attestation::Outcome;
 use bailey_model::{
     PcrSet,
-    report::{Certificate, Check, Report},
+    report::{Certificate, Check, Report, Verdict},
 };
 
 /// The whole report: the verdict first, then what it rests on.
@@ -88,6 +88,10 @@ fn measurements(report: &Report) -> Vec<(String, String)> {
     let mut lines = super::registers(&report.pcrs);
     let expected = match different(&report.expected_pcrs, &report.pcrs) {
         _ if report.expected_pcrs.is_empty() => "nothing".to_owned(),
+        // Zero registers measure nothing, so there is nothing to hold against the expectation.
+        _ if report.verdict == Some(Verdict::Debug) => {
+            "not compared: zero in debug mode".to_owned()
+        }
         wrong if wrong.is_empty() => "met".to_owned(),
         wrong => format!("not met by PCR {}", wrong.join(", ")),
     };
@@ -144,6 +148,12 @@ mod tests {
     #[test]
     fn a_report_starts_with_its_verdict_and_holds_all_that_it_rests_on() {
         assert_eq!(report(&example()), EXPECTED.replace("$AB", &"ab".repeat(48)));
+    }
+
+    #[test]
+    fn the_zeros_of_debug_mode_are_not_held_against_the_expectation() {
+        let debug = Report { verdict: Some(Verdict::Debug), ..example() };
+        assert!(report(&debug).contains("not compared: zero in debug mode (by the record)"));
     }
 
     const EXPECTED: &str = "\

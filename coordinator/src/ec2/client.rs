@@ -1,7 +1,7 @@
 //! A thin client of EC2's Query protocol.
 //!
-//! The full SDK of EC2 takes most of 8 GB of memory to compile for its hundreds of operations; four
-//! are called here. Signing, credentials, TLS and HTTP are the SDK's own crates.
+//! The full SDK of EC2 takes most of 8 GB of memory to compile for its hundreds of operations; a
+//! handful is called here. Signing, credentials, TLS and HTTP are the SDK's own crates.
 
 use super::xml::{self, ApiError, XmlError};
 use aws_config::SdkConfig;

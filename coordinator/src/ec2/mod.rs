@@ -1,4 +1,4 @@
-//! The four calls that the coordinator makes to EC2.
+//! The calls that the coordinator makes to EC2.
 
 mod client;
 mod xml;
@@ -89,6 +89,20 @@ impl Client {
         Ok(found.into_iter().next().map(|(owner, instance)| self.named(&owner, instance)))
     }
 
+    /// The state of one instance; none when EC2 does not know it.
+    pub async fn instance(&self, instance_id: &str) -> Result<Option<InstanceState>, Ec2Error> {
+        const ACTION: &str = "DescribeInstances";
+        let xml = match self.call(ACTION, &[pair("InstanceId.1", instance_id)]).await {
+            Ok(xml) => xml,
+            Err(error) if is_unknown_instance(&error) => return Ok(None),
+            Err(error) => return Err(Ec2Error::Call(error)),
+        };
+        let (instances, _) =
+            xml::instances(&xml).map_err(|source| Ec2Error::Xml { action: ACTION, source })?;
+        let instance = instances.first();
+        Ok(instance.and_then(|instance| InstanceState::from_ec2(&instance.state.name)))
+    }
+
     fn named(&self, owner: &str, instance: xml::Instance) -> Launched {
         Launched {
             instance_arn: instance_arn(self.region(), owner, &instance.id),
@@ -102,11 +116,8 @@ impl Client {
         const ACTION: &str = "TerminateInstances";
         let xml = match self.call(ACTION, &[pair("InstanceId.1", instance_id)]).await {
             Ok(xml) => xml,
-            Err(error) => {
-                let unknown =
-                    error.refusal().is_some_and(|e| e.code == "InvalidInstanceID.NotFound");
-                return if unknown { Ok(None) } else { Err(Ec2Error::Call(error)) };
-            }
+            Err(error) if is_unknown_instance(&error) => return Ok(None),
+            Err(error) => return Err(Ec2Error::Call(error)),
         };
         xml::terminated(&xml)
             .map_err(|source| Ec2Error::Xml { action: ACTION, source })?
@@ -143,6 +154,10 @@ impl Client {
             }
         }
     }
+}
+
+fn is_unknown_instance(error: &CallError) -> bool {
+    error.refusal().is_some_and(|refusal| refusal.code == "InvalidInstanceID.NotFound")
 }
 
 fn run_parameters(request: &LaunchRequest) -> Vec<(String, String)> {

@@ -37,7 +37,7 @@ impl Hosts {
     /// Reads what a host reported. A report that cannot be read counts as none: a parent must not
     /// be able to stop the coordinator by writing nonsense.
     pub async fn read(&self, instance_arn: &str) -> Result<HostView, StoreError> {
-        let observed = self.item(&observed_key(instance_arn)).await?;
+        let observed = self.item(&observed_key(instance_arn)).await?.map(Observed::bounded);
         let beat = self.item(&beat_key(instance_arn)).await?;
         Ok(HostView { observed, beat })
     }

@@ -82,7 +82,7 @@ impl Records {
             .map_err(StoreError::call("read", &place))?;
         match output.item {
             None => Ok(ReadRecord::Absent),
-            Some(item) => parse(item, &place),
+            Some(item) => Ok(parse(item)),
         }
     }
 
@@ -103,11 +103,12 @@ impl Records {
             .into_iter()
             .filter(|name| !attributes.contains_key(*name))
             .collect();
-        let read = projected.read_status.as_deref();
-        let update = Update { attributes, removed, read_status: read };
+        let read_status = projected.read_status.as_ref().map(to_attribute).transpose();
+        let read_status = read_status.map_err(StoreError::item(&place))?;
+        let update = Update { attributes, removed, read_status };
         match self.update(id.as_str(), update, now, &place).await? {
             Written::Outdated => Ok(Written::Outdated),
-            Written::Done(item) => parse(item, &place).map(Written::Done),
+            Written::Done(item) => Ok(Written::Done(parse(item))),
         }
     }
 
@@ -129,7 +130,8 @@ impl Records {
             ("error_message".to_owned(), text(&failure.message)),
             ("error_type".to_owned(), text(failure.code.as_str())),
         ]);
-        let update = Update { attributes, removed: Vec::new(), read_status: Some(read_status) };
+        let read_status = Some(text(read_status));
+        let update = Update { attributes, removed: Vec::new(), read_status };
         Ok(match self.update(id, update, now, &place).await? {
             Written::Done(_) => Written::Done(()),
             Written::Outdated => Written::Outdated,
@@ -194,7 +196,7 @@ impl Records {
     async fn update(
         &self,
         id: &str,
-        update: Update<'_>,
+        update: Update,
         now: UnixMillis,
         place: &str,
     ) -> Result<Written<Item>, StoreError> {
@@ -208,7 +210,7 @@ impl Records {
         call = match update.read_status {
             Some(read) => call
                 .condition_expression("attribute_exists(id) AND #read = :read")
-                .expression_attribute_values(":read", text(read)),
+                .expression_attribute_values(":read", read),
             None => {
                 call.condition_expression("attribute_exists(id) AND attribute_not_exists(#read)")
             }
@@ -238,23 +240,23 @@ impl Records {
 }
 
 /// An update of some attributes, conditional on the status.
-struct Update<'a> {
+struct Update {
     attributes: Item,
     removed: Vec<&'static str>,
-    read_status: Option<&'a str>,
+    read_status: Option<AttributeValue>,
 }
 
 fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
 
-fn parse(item: Item, place: &str) -> Result<ReadRecord, StoreError> {
-    let attributes = to_json(item).map_err(StoreError::item(place))?;
-    Ok(match Request::parse(&attributes) {
+fn parse(item: Item) -> ReadRecord {
+    let attributes = to_json(item);
+    match Request::parse(&attributes) {
         Ok(request) => ReadRecord::Usable(Box::new(RecordState { request, attributes })),
         Err(error) => {
             let status = attributes.get("status").and_then(|status| status.as_str());
             ReadRecord::Unusable { error, status: status.unwrap_or_default().to_owned() }
         }
-    })
+    }
 }

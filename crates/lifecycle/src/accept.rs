@@ -2,6 +2,7 @@
 
 use crate::{
     config::Config,
+    judge::names_image,
     ledger::{Entry, Spec, State},
 };
 use bailey_model::{
@@ -60,9 +61,10 @@ pub(crate) fn blank(previous: Option<&Entry>, request: &Request, now: UnixMillis
 
 fn spec(configuration: &Configuration, config: &Config, now: UnixMillis) -> Result<Spec, Failure> {
     if configuration.require_verified
-        && (configuration.debug_mode || configuration.expected_pcrs.is_empty())
+        && (configuration.debug_mode || !names_image(&configuration.expected_pcrs))
     {
-        let message = "require_verified can only be met with expected_pcrs and debug_mode false";
+        let message = "require_verified can only be met with debug_mode false and expected_pcrs that \
+             name the image: 0, or 1 and 2, or 8";
         return Err(Failure::new(FailureCode::NotVerified, message, now));
     }
     let asked = &configuration.instance_type;

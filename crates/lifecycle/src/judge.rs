@@ -104,12 +104,19 @@ impl Expectation {
     fn verdict(&self, document: &VerifiedDocument) -> Verdict {
         if document.is_debug() {
             Verdict::Debug
-        } else if self.source == PcrSource::Record && !self.debug {
+        } else if self.source == PcrSource::Record && !self.debug && names_image(&self.pcrs) {
             Verdict::Verified
         } else {
             Verdict::Authentic
         }
     }
+}
+
+/// Whether these registers say which image runs: the whole image (PCR0), its two parts (PCR1 and
+/// PCR2), or who signed it (PCR8).
+pub(crate) fn names_image(pcrs: &PcrSet) -> bool {
+    let has = |index: u8| pcrs.contains_key(&index);
+    has(0) || (has(1) && has(2)) || has(8)
 }
 
 fn policy(
@@ -125,11 +132,13 @@ fn policy(
         roots: config.roots.clone(),
         time: VerifyTime::At(now.0),
         skew_ms: millis(config.skew),
-        max_age_ms: Some(millis(config.nonce_ttl)),
+        max_age_ms: Some(millis(config.nonce_ttl.saturating_add(config.skew))),
         issued_at_ms: Some(nonce.issued_at.0),
         nonce: BytesRule::Exactly(nonce.bytes.0.clone()),
         user_data: BytesRule::Exactly(bound.to_vec()),
-        public_key: BytesRule::Any,
+        // keep puts none into a document: a key that a parent chose would be signed as if it were
+        // the enclave's own.
+        public_key: BytesRule::Absent,
         // A new document is asked for after a restart only, and then the module is another one.
         module_id: ModuleIdRule::Any,
         instance: Some(InstanceBinding {

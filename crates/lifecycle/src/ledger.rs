@@ -6,7 +6,7 @@ use crate::launch::LaunchIntent;
 use bailey_model::{
     EnclaveId, Generation, PcrSet, UnixMillis,
     failure::Failure,
-    hosts::Nonce,
+    hosts::{Nonce, ObservedAssignment},
     instance_type::InstanceType,
     record::Configuration,
     report::{PcrSource, Verdict},
@@ -117,9 +117,11 @@ pub enum State {
         /// Where.
         host: Host,
         /// The judgement with its report.
-        judgement: Judgement,
-        /// How many restarts the host had reported when the nonce was drawn.
-        restarts: u32,
+        judgement: Box<Judgement>,
+        /// Which start of the enclave answered.
+        incarnation: Incarnation,
+        /// Since when the report waits to be stored.
+        since: UnixMillis,
     },
     /// The enclave runs and its document was accepted.
     Deployed {
@@ -127,8 +129,8 @@ pub enum State {
         host: Host,
         /// Sequence of the nonce that was answered.
         sequence: u64,
-        /// How many restarts the host had reported by then.
-        restarts: u32,
+        /// Which start of the enclave answered.
+        incarnation: Incarnation,
     },
     /// The host is asked to end the enclave.
     Draining {
@@ -186,6 +188,34 @@ impl State {
             | Self::Terminating { host, .. } => Some(host),
             Self::Accepting | Self::Refusing | Self::Launching { .. } | Self::Ended { .. } => None,
         }
+    }
+}
+
+/// Which start of an enclave something is about. Another start is another enclave, and has to
+/// attest for itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Incarnation {
+    /// How many restarts the host had reported.
+    pub restarts: u32,
+    /// nitro-cli's id of the enclave.
+    pub nitro_id: Option<String>,
+}
+
+impl Incarnation {
+    /// The one that the host reports.
+    #[must_use]
+    pub fn of(assignment: &ObservedAssignment) -> Self {
+        let nitro_id = assignment.enclave.as_ref().map(|enclave| enclave.nitro_id.clone());
+        Self { restarts: assignment.restarts, nitro_id }
+    }
+
+    /// Whether the host reports another start than this one. An enclave that is not named, because
+    /// it is between two starts or its agent has just begun, says nothing yet.
+    #[must_use]
+    pub fn is_over(&self, assignment: &ObservedAssignment) -> bool {
+        let reported = Self::of(assignment);
+        reported.restarts != self.restarts
+            || (reported.nitro_id.is_some() && reported.nitro_id != self.nitro_id)
     }
 }
 

@@ -50,7 +50,7 @@ pub fn launch_refused(entry: &Entry, refused: &LaunchRefused, now: UnixMillis) -
 /// The report of the entry's judgement is stored.
 #[must_use]
 pub fn report_stored(entry: &Entry, now: UnixMillis) -> Entry {
-    let State::Reporting { host, judgement, restarts } = &entry.state else {
+    let State::Reporting { host, judgement, incarnation, .. } = &entry.state else {
         return entry.clone();
     };
     let mut next = entry.clone();
@@ -62,8 +62,11 @@ pub fn report_stored(entry: &Entry, now: UnixMillis) -> Entry {
     if let Some(failure) = &judgement.failure {
         return failed(&next, failure.clone(), now);
     }
-    let state =
-        State::Deployed { host: host.clone(), sequence: judgement.sequence, restarts: *restarts };
+    let state = State::Deployed {
+        host: host.clone(),
+        sequence: judgement.sequence,
+        incarnation: incarnation.clone(),
+    };
     next.moved(state, now)
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Projected {
     /// The status as it was read, on which the write is conditional; none when there was none.
-    pub read_status: Option<String>,
+    pub read_status: Option<Value>,
     /// The status to write; none leaves the web app's request in place.
     pub status: Option<Status>,
     /// The other attributes.
@@ -29,7 +29,7 @@ pub(crate) fn projected(entry: &Entry, record: &RecordState, view: &View<'_>) ->
     let is_current = status.is_none_or(|status| record.raw_status() == Some(status.as_str()))
         && shows(&record.attributes, &projection);
     (!is_current).then(|| Projected {
-        read_status: record.raw_status().map(str::to_owned),
+        read_status: record.attributes.get("status").cloned(),
         status,
         projection: Box::new(projection),
     })
@@ -37,14 +37,12 @@ pub(crate) fn projected(entry: &Entry, record: &RecordState, view: &View<'_>) ->
 
 /// The status to show; none while a request to deploy waits for the end of the generation before.
 fn status(entry: &Entry, record: &RecordState) -> Option<Status> {
-    let live = if entry.attested.is_some() { Status::Deployed } else { Status::Deploying };
     let status = match &entry.state {
-        State::Accepting => Status::Deploying,
         State::Launching { cancelled, .. } => match cancelled {
             Some(Outcome::Destroyed) => Status::Destroying,
             Some(Outcome::Failed) | None => Status::Deploying,
         },
-        State::Deploying { .. } | State::Reporting { .. } => live,
+        State::Accepting | State::Deploying { .. } | State::Reporting { .. } => Status::Deploying,
         State::Deployed { .. } => Status::Deployed,
         State::Draining { outcome, .. } | State::Terminating { outcome, .. } => match outcome {
             // What answered once is no longer to be relied on, and no longer being deployed.
@@ -79,14 +77,16 @@ fn projection(entry: &Entry, view: &View<'_>) -> Projection {
         attestation: entry.attested.as_ref().filter(|_| is_live).map(attestation),
     };
     let is_destroyed = matches!(entry.state, State::Ended { outcome: Outcome::Destroyed, .. });
-    let failure = entry.refused.as_ref().or(entry.failure.as_ref()).filter(|_| !is_destroyed);
+    let failure = entry.failure.as_ref().or(entry.refused.as_ref()).filter(|_| !is_destroyed);
     projection.set_error(failure);
     projection
 }
 
 fn phase(entry: &Entry, assignment: Option<&ObservedAssignment>) -> &'static str {
     match (&entry.state, assignment.map(|assignment| assignment.phase)) {
-        (State::Deploying { .. }, _) if entry.attested.is_some() => "REATTESTING",
+        (State::Deploying { nonce, restarts, .. }, _) if *restarts > 0 && nonce.sequence > 1 => {
+            "REATTESTING"
+        }
         // The agent is content; the coordinator has not judged yet.
         (State::Deploying { .. }, Some(HostPhase::Running)) => "VERIFYING",
         (State::Deploying { .. }, Some(phase)) if phase > HostPhase::Accepted => phase.as_str(),
@@ -109,6 +109,7 @@ fn deployment(
         phases.entry(phase.as_str().to_owned()).or_insert(at);
     }
     let promotion = promoted.and_then(|spec| spec.promoted_because.clone());
+    let edited = edited(entry, view).then(|| EDITED.to_owned());
     Deployment {
         host: host.map(|host| host.instance_arn.clone()),
         instance_id: host.map(|host| host.instance_id.clone()),
@@ -118,8 +119,23 @@ fn deployment(
         enclave_cid: assignment.and_then(|a| a.enclave.as_ref()).map(|enclave| enclave.cid),
         phases: phase_times(&phases),
         progress: progress(entry, assignment, view),
-        warnings: promotion.into_iter().chain(view.retrying.map(str::to_owned)).collect(),
+        warnings: promotion
+            .into_iter()
+            .chain(edited)
+            .chain(view.retrying.map(str::to_owned))
+            .collect(),
     }
+}
+
+/// What a record says whose configuration was edited without a request.
+const EDITED: &str = "the record's configuration is not the one that runs; to change it, destroy \
+    the enclave and deploy it again";
+
+/// Whether the record's configuration is another one than that of the live enclave.
+fn edited(entry: &Entry, view: &View<'_>) -> bool {
+    let accepted = entry.spec.as_ref().map(|spec| &spec.configuration);
+    let written = view.record.and_then(|record| record.request.configuration.as_ref().ok());
+    matches!(entry.state, State::Deployed { .. }) && written.is_some() && written != accepted
 }
 
 fn progress(

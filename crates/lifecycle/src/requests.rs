@@ -25,6 +25,12 @@ pub(crate) fn take(view: &View<'_>, config: &Config) -> Option<Entry> {
                 let gone = State::Ended { outcome: Outcome::Destroyed, host: None };
                 Some(blank(None, &record.request, now).moved(gone, now))
             }
+            Ok(request @ (Status::Pausing | Status::Resuming)) => {
+                let message = format!("{request} was asked for, and nothing runs");
+                let failure = Some(Failure::new(FailureCode::NotSupported, message, now));
+                let failed = State::Ended { outcome: Outcome::Failed, host: None };
+                Some(Entry { failure, ..blank(None, &record.request, now) }.moved(failed, now))
+            }
             _ => None,
         },
         (Some(_), Some(entry)) if entry.absent_since.is_some() => {
@@ -40,7 +46,7 @@ pub(crate) fn take(view: &View<'_>, config: &Config) -> Option<Entry> {
                 let message = format!("{request} was asked for; it is not served yet");
                 refuse(entry, Failure::new(FailureCode::NotSupported, message, now))
             }
-            _ => None,
+            _ => noted_result(entry, record, now),
         },
     }
 }
@@ -74,15 +80,7 @@ fn take_deploy(
     match &entry.state {
         State::Ended { .. } => Some(accept(Some(entry), &record.request, config, now)),
         // Not acknowledged yet: still the same request, unless the record was edited meanwhile.
-        State::Accepting | State::Refusing => {
-            let again = Entry {
-                generation: entry.generation,
-                ..accept(Some(entry), &record.request, config, now)
-            };
-            let reason = |entry: &Entry| entry.failure.as_ref().map(|f| f.message.clone());
-            let same = again.spec == entry.spec && reason(&again) == reason(entry);
-            (!same).then_some(again)
-        }
+        State::Accepting | State::Refusing => retaken(entry, record, config, now),
         // Waits in the record until the generation under way has ended.
         State::Draining { .. }
         | State::Terminating { .. }
@@ -94,12 +92,58 @@ fn take_deploy(
     }
 }
 
+/// The entry of a request that is not acknowledged yet, with the record's present configuration; none
+/// when that is the one which was taken.
+pub(crate) fn retaken(
+    entry: &Entry,
+    record: &RecordState,
+    config: &Config,
+    now: UnixMillis,
+) -> Option<Entry> {
+    let again =
+        Entry { generation: entry.generation, ..accept(Some(entry), &record.request, config, now) };
+    let reason = |entry: &Entry| entry.failure.as_ref().map(|failure| failure.message.clone());
+    let same = again.spec == entry.spec && reason(&again) == reason(entry);
+    (!same).then_some(again)
+}
+
+/// The entry with a note that somebody else wrote a result into the record, where only the
+/// coordinator does; none when there is nothing of that kind, or it is noted already.
+fn noted_result(entry: &Entry, record: &RecordState, now: UnixMillis) -> Option<Entry> {
+    let phase = record.attributes.get("phase").and_then(serde_json::Value::as_str);
+    let found = record.raw_status().unwrap_or("(none)");
+    // Status and phase are written together, so each phase tells which status stood beside it.
+    let is_ours = phase.is_some_and(|phase| statuses_of(phase).iter().any(|s| s.as_str() == found));
+    let text = format!("the status {found} was written by somebody else and is overwritten");
+    if is_ours || entry.events.last().is_some_and(|event| event.text == text) {
+        return None;
+    }
+    let mut entry = entry.clone();
+    entry.note(now, text);
+    Some(entry)
+}
+
+/// The statuses beside which a phase is shown.
+fn statuses_of(phase: &str) -> &'static [Status] {
+    match phase {
+        "RUNNING" => &[Status::Deployed],
+        "DESTROYED" => &[Status::Destroyed],
+        "FAILED" | "REFUSED" => &[Status::Failed],
+        "LAUNCHING" | "DRAINING" | "TERMINATING" => &[Status::Deploying, Status::Destroying],
+        _ => &[Status::Deploying],
+    }
+}
+
 /// A live enclave is never changed under its users: an equal configuration changes nothing, another
 /// one is refused.
 fn take_edit(entry: &Entry, record: &RecordState, now: UnixMillis) -> Option<Entry> {
     let accepted = entry.spec.as_ref().map(|spec| &spec.configuration);
     let message = match &record.request.configuration {
-        Ok(configuration) if Some(configuration) == accepted => return None,
+        Ok(configuration) if Some(configuration) == accepted => {
+            let mut entry = entry.clone();
+            // An earlier refusal is settled by asking for what runs.
+            return entry.refused.take().map(|_| entry);
+        }
         Ok(_) => format!("generation {} runs with another configuration", entry.generation),
         Err(error) => error.to_string(),
     };

@@ -4,9 +4,9 @@ use crate::{
     config::Config,
     judge::judge,
     launch::LaunchIntent,
-    ledger::{Entry, Host, Judgement, Outcome, State},
+    ledger::{Entry, Host, Incarnation, Judgement, Outcome, State},
     project::{Projected, projected},
-    requests::{end, next_desired, take},
+    requests::{end, next_desired, retaken, take},
     view::{InstanceState, RecordState, View},
 };
 use bailey_model::{
@@ -55,30 +55,26 @@ pub fn next_step(view: &View<'_>, config: &Config) -> Step {
         return save(entry);
     }
     let Some(entry) = view.entry else { return Step::Wait(None) };
-    if let Some(projected) = view.record.and_then(|record| projected(entry, record, view)) {
+    let record = view.record.filter(|_| !view.unwritable);
+    if let Some(projected) = record.and_then(|record| projected(entry, record, view)) {
         return Step::Project(projected);
     }
     match act(entry, view, config) {
-        Step::Wait(until) => Step::Wait(sooner(until, absence_ends(entry, config))),
+        Step::Wait(until) => Step::Wait(sooner(until, absence_ends(entry, view.now, config))),
         step => step,
     }
 }
 
-fn absence_ends(entry: &Entry, config: &Config) -> Option<UnixMillis> {
-    entry.is_active().then_some(entry.absent_since?.plus(config.absence_grace))
+fn absence_ends(entry: &Entry, now: UnixMillis, config: &Config) -> Option<UnixMillis> {
+    let ends = entry.absent_since?.plus(config.absence_grace);
+    (entry.is_active() && ends > now).then_some(ends)
 }
 
 fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
     let now = view.now;
     match &entry.state {
         State::Accepting | State::Refusing if is_unacknowledged(view.record) => Step::Wait(None),
-        State::Accepting => match &entry.spec {
-            Some(spec) => {
-                let intent = LaunchIntent::new(&entry.id, entry.generation, spec, config, now);
-                save(entry.moved(State::Launching { intent, cancelled: None }, now))
-            }
-            None => save(entry.moved(State::Refusing, now)),
-        },
+        State::Accepting => accepting(entry, view, config),
         State::Refusing => {
             save(entry.moved(State::Ended { outcome: Outcome::Failed, host: None }, now))
         }
@@ -89,15 +85,32 @@ fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
             view,
             config,
         ),
-        State::Reporting { judgement, .. } => Step::StoreReport(judgement.clone()),
-        State::Deployed { host, sequence, restarts } => {
-            deployed(entry, host, *sequence, *restarts, view)
+        State::Reporting { host, judgement, since, .. } => {
+            reporting(entry, host, judgement, *since, view, config)
+        }
+        State::Deployed { host, sequence, incarnation } => {
+            deployed(entry, host, *sequence, incarnation, view)
         }
         State::Draining { host, outcome, since } => {
             draining(entry, host, *outcome, *since, view, config)
         }
         State::Terminating { host, .. } => Step::Terminate(host.clone()),
         State::Ended { .. } => Step::Wait(None),
+    }
+}
+
+fn accepting(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
+    let now = view.now;
+    // The web app may have written another configuration just before the acknowledgement.
+    if let Some(again) = view.record.and_then(|record| retaken(entry, record, config, now)) {
+        return save(again);
+    }
+    match &entry.spec {
+        Some(spec) => {
+            let intent = LaunchIntent::new(&entry.id, entry.generation, spec, config, now);
+            save(entry.moved(State::Launching { intent, cancelled: None }, now))
+        }
+        None => save(entry.moved(State::Refusing, now)),
     }
 }
 
@@ -116,13 +129,6 @@ fn launching(
     let deadline = entry.accepted_at.plus(config.deploy_timeout);
     if cancelled.is_none() && now >= deadline {
         return save(failed(entry, deploy_timeout(config, now), now));
-    }
-    if !intent.may_be_sent(now) {
-        let message = "EC2 did not answer RunInstances within the lifetime of its client token";
-        let mut entry = entry.clone();
-        entry.failure = Some(Failure::new(FailureCode::LaunchFailed, message, now));
-        let outcome = cancelled.unwrap_or(Outcome::Failed);
-        return save(entry.moved(State::Ended { outcome, host: None }, now));
     }
     // Also when cancelled: only its answer tells whether there is an instance to terminate, and
     // a token that was used can start nothing later.
@@ -148,8 +154,15 @@ fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Con
     if let Some(failure) = lost(view.instance, host, now) {
         return fail(failure);
     }
-    if let Some(failure) = assignment.and_then(given_up) {
+    if let Some(failure) = assignment.and_then(|assignment| given_up(assignment, now)) {
         return fail(failure);
+    }
+    let answered = answer_to(assignment, nonce.sequence);
+    let is_late = now >= nonce_ends;
+    if is_late && answered.is_some() {
+        // It was answered while no coordinator looked. That is not the enclave's fault: it gets
+        // another nonce, and its time anew.
+        return save(reissued(entry, waiting, view, now));
     }
     if now >= deadline {
         return fail(deploy_timeout(config, now));
@@ -160,12 +173,19 @@ fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Con
             format!("the agent on {} did not report within {seconds} s", host.instance_id);
         return fail(Failure::new(FailureCode::HostUnreachable, message, now));
     }
-    if let Some((assignment, answer)) = answer_to(assignment, nonce.sequence) {
+    if let Some((assignment, answer)) = answered {
         let judgement = judge(entry, host, nonce, assignment, &answer.document, view, config);
-        let state = State::Reporting { host: host.clone(), judgement, restarts };
+        let incarnation = Incarnation::of(assignment);
+        let state = State::Reporting {
+            host: host.clone(),
+            judgement: Box::new(judgement),
+            incarnation,
+            since: now,
+        };
         return save(with_host_phases(entry, Some(assignment)).moved(state, now));
     }
-    if now >= nonce_ends {
+    // A new start may have come after an answer that nobody looked at; it waits for a new nonce.
+    if is_late || assignment.is_some_and(|assignment| assignment.restarts != restarts) {
         return save(reissued(entry, waiting, view, since));
     }
     if is_unwritten(host, view) {
@@ -181,36 +201,64 @@ fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Con
     Step::Wait(sooner(progress, sooner(host_silent, Some(deadline.min(nonce_ends)))))
 }
 
-fn deployed(entry: &Entry, host: &Host, sequence: u64, restarts: u32, view: &View<'_>) -> Step {
+fn reporting(
+    entry: &Entry,
+    host: &Host,
+    judgement: &Judgement,
+    since: UnixMillis,
+    view: &View<'_>,
+    config: &Config,
+) -> Step {
     let now = view.now;
     if let Some(failure) = lost(view.instance, host, now) {
         return save(failed(entry, failure, now));
     }
-    let assignment = view.assignment(entry);
-    if let Some(failure) = assignment.and_then(given_up) {
+    match &judgement.failure {
+        // An enclave that was rejected is not left running for want of a place for its report.
+        Some(failure) if now >= since.plus(config.drain_timeout) => {
+            save(failed(entry, failure.clone(), now))
+        }
+        None if now >= since.plus(config.deploy_timeout) => {
+            save(failed(entry, deploy_timeout(config, now), now))
+        }
+        _ => Step::StoreReport(judgement.clone()),
+    }
+}
+
+fn deployed(
+    entry: &Entry,
+    host: &Host,
+    sequence: u64,
+    incarnation: &Incarnation,
+    view: &View<'_>,
+) -> Step {
+    let now = view.now;
+    if let Some(failure) = lost(view.instance, host, now) {
         return save(failed(entry, failure, now));
     }
-    match assignment {
-        // Another enclave than the one that answered: it has to answer for itself.
-        Some(assignment) if assignment.restarts > restarts => {
-            let nonce = Nonce {
-                bytes: Base64Bytes(view.fresh.to_vec()),
-                issued_at: now,
-                sequence: sequence.saturating_add(1),
-            };
-            let state = State::Deploying {
-                host: next_desired(host.clone()),
-                nonce,
-                since: now,
-                restarts: assignment.restarts,
-            };
-            let mut next = entry.clone();
-            next.note(now, "the enclave was started again and has to attest again");
-            next.state = state;
-            save(next)
-        }
-        _ => Step::Wait(None),
+    let Some(assignment) = view.assignment(entry) else { return Step::Wait(None) };
+    if let Some(failure) = given_up(assignment, now) {
+        return save(failed(entry, failure, now));
     }
+    if !incarnation.is_over(assignment) {
+        return Step::Wait(None);
+    }
+    // Another enclave than the one that answered: nothing is proven of it yet.
+    let nonce = Nonce {
+        bytes: Base64Bytes(view.fresh.to_vec()),
+        issued_at: now,
+        sequence: sequence.saturating_add(1),
+    };
+    let mut next = entry.clone();
+    next.note(now, "the enclave was started again and has to attest again");
+    next.attested = None;
+    next.state = State::Deploying {
+        host: next_desired(host.clone()),
+        nonce,
+        since: now,
+        restarts: assignment.restarts,
+    };
+    save(next)
 }
 
 fn draining(
@@ -296,8 +344,11 @@ fn answer_to(
 }
 
 /// The host's reason to have given up, when it has.
-fn given_up(assignment: &ObservedAssignment) -> Option<Failure> {
-    (assignment.phase == HostPhase::Failed).then(|| assignment.failure.clone())?
+fn given_up(assignment: &ObservedAssignment, now: UnixMillis) -> Option<Failure> {
+    let unexplained =
+        || Failure::new(FailureCode::EnclaveStopped, "the host gave up and does not say why", now);
+    (assignment.phase == HostPhase::Failed)
+        .then(|| assignment.failure.clone().unwrap_or_else(unexplained))
 }
 
 fn lost(instance: Option<InstanceState>, host: &Host, now: UnixMillis) -> Option<Failure> {

@@ -27,6 +27,8 @@ pub struct View<'a> {
     pub desired_written: u64,
     /// 32 fresh random bytes, for the case that a nonce is due.
     pub fresh: [u8; 32],
+    /// Whether the record could not be written in this pass: then everything else goes on.
+    pub unwritable: bool,
     /// Why the last step did not succeed, while it is being retried.
     pub retrying: Option<&'a str>,
 }

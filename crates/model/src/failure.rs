@@ -21,8 +21,25 @@ impl Failure {
     /// A failure with its code's usual hint.
     #[must_use]
     pub fn new(code: FailureCode, message: impl Into<String>, at: UnixMillis) -> Self {
-        Self { code, message: message.into(), hint: code.hint().to_owned(), at }
+        Self { code, message: message.into(), hint: code.hint().to_owned(), at }.bounded()
     }
+
+    /// This failure with its texts cut to [`MAX_TEXT_BYTES`]: they are copied into events and
+    /// records, which have to stay small.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        cut(&mut self.message, MAX_TEXT_BYTES);
+        cut(&mut self.hint, MAX_TEXT_BYTES);
+        self
+    }
+}
+
+/// The longest message or hint, in bytes.
+pub const MAX_TEXT_BYTES: usize = 2_048;
+
+/// Cuts `text` to at most `limit` bytes, at a character's start.
+pub(crate) fn cut(text: &mut String, limit: usize) {
+    text.truncate(text.floor_char_boundary(limit));
 }
 
 /// The kinds of failure; the names are stable, programs may match on them.

@@ -5,7 +5,8 @@
 //! coordinator believes what a document proves and what EC2 says, nothing else.
 
 use crate::{
-    Base64Bytes, EnclaveId, Generation, PcrSet, S3Location, UnixMillis, failure::Failure,
+    Base64Bytes, EnclaveId, Generation, PcrSet, S3Location, UnixMillis,
+    failure::{Failure, cut},
     record::RestartPolicy,
 };
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,9 @@ pub struct Nonce {
 }
 
 /// What an agent reports.
+///
+/// An assignment that is absent here, in an answer to a `desired` item as new as the one that left
+/// it out, is gone from the host; one that is still [`HostPhase::Stopping`] is not.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Observed {
     /// Version of the agent.
@@ -104,6 +108,36 @@ pub struct Observed {
     pub reported_at: UnixMillis,
     /// Every assignment that is wanted here or not yet gone.
     pub assignments: Vec<ObservedAssignment>,
+}
+
+/// More assignments than any parent can run: AWS allows four enclaves.
+const MAX_ASSIGNMENTS: usize = 16;
+/// A document has 4 to 8 KiB; a longer one than this is cut, and then no verifier accepts it.
+const MAX_DOCUMENT_BYTES: usize = 20 * 1_024;
+/// Longer names and versions than any host has.
+const MAX_NAME_BYTES: usize = 128;
+
+impl Observed {
+    /// This report with everything cut to a length that real reports keep well within.
+    ///
+    /// A parent may write what it likes up to DynamoDB's 400 KB. What the coordinator copies from it
+    /// into the ledger and the record must leave room for their own contents.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        cut(&mut self.agent_version, MAX_NAME_BYTES);
+        cut(&mut self.boot_id, MAX_NAME_BYTES);
+        self.assignments.truncate(MAX_ASSIGNMENTS);
+        for assignment in &mut self.assignments {
+            if let Some(answer) = &mut assignment.answer {
+                answer.document.0.truncate(MAX_DOCUMENT_BYTES);
+            }
+            if let Some(enclave) = &mut assignment.enclave {
+                cut(&mut enclave.nitro_id, MAX_NAME_BYTES);
+            }
+            assignment.failure = assignment.failure.take().map(Failure::bounded);
+        }
+        self
+    }
 }
 
 /// One assignment as its host sees it.
@@ -235,6 +269,37 @@ mod tests {
         let observed: Observed = serde_json::from_str(text).unwrap();
         assert_eq!(observed.assignments[0].phase, HostPhase::Fetching);
         assert_eq!(observed.assignments[0].restarts, 0);
+    }
+
+    #[test]
+    fn what_a_parent_writes_is_cut_to_a_length_that_fits_beside_the_rest() {
+        let text = "é".repeat(200_000);
+        let failure = Failure { hint: text.clone(), message: text.clone(), ..failure() };
+        let assignment = ObservedAssignment {
+            enclave_id: "e".parse().unwrap(),
+            generation: Generation(1),
+            phase: HostPhase::Failed,
+            entered: BTreeMap::new(),
+            enclave: Some(RunningEnclave { nitro_id: text.clone(), cid: 16 }),
+            measurements: PcrSet::new(),
+            answer: Some(Answer { sequence: 1, document: vec![0; 300_000].into() }),
+            failure: Some(failure),
+            restarts: 0,
+        };
+        let observed = Observed {
+            agent_version: text,
+            assignments: vec![assignment; 20],
+            ..Observed::default()
+        };
+        let bounded = observed.bounded();
+        assert_eq!(bounded.assignments.len(), MAX_ASSIGNMENTS);
+        let one = serde_json::to_vec(&bounded.assignments[0]).unwrap();
+        assert!(one.len() < 35_000, "{}", one.len());
+        assert!(bounded.agent_version.len() <= MAX_NAME_BYTES);
+    }
+
+    fn failure() -> Failure {
+        Failure::new(crate::failure::FailureCode::EifInvalid, "", UnixMillis(0))
     }
 
     #[test]

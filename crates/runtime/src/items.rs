@@ -3,9 +3,10 @@
 //! Both ways lead through JSON, so that an item has exactly the shape of the type's JSON: map keys
 //! are texts, absent options are absent attributes.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use std::collections::HashMap;
 
 /// One item, as the SDK has it.
@@ -25,20 +26,46 @@ pub fn to_attribute<T: Serialize>(value: &T) -> Result<AttributeValue, ItemError
 
 /// The value whose fields are in `item`.
 pub fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, ItemError> {
-    serde_json::from_value(Value::Object(to_json(item)?))
+    serde_json::from_value(Value::Object(to_json(item)))
         .map_err(|source| ItemError::Decode { source })
 }
 
-/// The item as JSON; binary and set attributes become lists.
-pub fn to_json(item: Item) -> Result<Map<String, Value>, ItemError> {
-    serde_dynamo::from_item(item).map_err(|source| ItemError::Attributes { source })
+/// The item as JSON. There is one for every item, whatever its attributes: binaries become base64
+/// text, sets become lists, and a number that JSON's cannot hold becomes text.
+#[must_use]
+pub fn to_json(item: Item) -> Map<String, Value> {
+    item.into_iter().map(|(name, attribute)| (name, json(attribute))).collect()
+}
+
+fn json(attribute: AttributeValue) -> Value {
+    let binary = |blob: Blob| Value::from(STANDARD.encode(blob));
+    match attribute {
+        AttributeValue::B(blob) => binary(blob),
+        AttributeValue::Bool(value) => value.into(),
+        AttributeValue::Bs(blobs) => blobs.into_iter().map(binary).collect(),
+        AttributeValue::L(list) => list.into_iter().map(json).collect(),
+        AttributeValue::M(map) => Value::Object(to_json(map)),
+        AttributeValue::N(digits) => number(digits),
+        AttributeValue::Ns(numbers) => numbers.into_iter().map(number).collect(),
+        AttributeValue::S(text) => text.into(),
+        AttributeValue::Ss(texts) => texts.into_iter().map(Value::from).collect(),
+        // A null, or a type that came after this version.
+        _ => Value::Null,
+    }
+}
+
+fn number(digits: String) -> Value {
+    match serde_json::from_str::<Number>(&digits) {
+        Ok(number) => number.into(),
+        Err(_) => digits.into(),
+    }
 }
 
 /// Why an item is not a value, or a value no item.
 #[derive(Debug, thiserror::Error)]
 pub enum ItemError {
-    /// The attributes are none that JSON could hold.
-    #[error("the item's attributes cannot be read")]
+    /// The value has no attributes.
+    #[error("the value cannot be written as attributes")]
     Attributes {
         /// The converter's reason.
         source: serde_dynamo::Error,
@@ -68,6 +95,23 @@ mod tests {
         let item = to_item(&desired).unwrap();
         assert_eq!(item["version"], AttributeValue::N("7".to_owned()));
         assert_eq!(from_item::<Desired>(item).unwrap(), desired);
+    }
+
+    #[test]
+    fn every_attribute_has_a_json_form() {
+        let blob = || Blob::new([0, 255]);
+        let item = Item::from([
+            ("b".to_owned(), AttributeValue::B(blob())),
+            ("bs".to_owned(), AttributeValue::Bs(vec![blob()])),
+            ("n".to_owned(), AttributeValue::N("1.5".to_owned())),
+            ("ns".to_owned(), AttributeValue::Ns(vec!["1".to_owned()])),
+            ("null".to_owned(), AttributeValue::Null(true)),
+            ("ss".to_owned(), AttributeValue::Ss(vec!["s".to_owned()])),
+        ]);
+        let wanted = serde_json::json!({
+            "b": "AP8=", "bs": ["AP8="], "n": 1.5, "ns": [1], "null": null, "ss": ["s"],
+        });
+        assert_eq!(Value::Object(to_json(item)), wanted);
     }
 
     #[test]

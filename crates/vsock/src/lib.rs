@@ -18,7 +18,7 @@ mod request;
 mod response;
 
 pub use cid::{Cid, CidError};
-pub use request::{AttestRequest, MAX_NONCE_LEN, MAX_PUBLIC_KEY_LEN, RequestError};
+pub use request::{AttestRequest, MAX_NONCE_LEN, RequestError};
 pub use response::{AttestResponse, Refusal, RefusalCode, ResponseError};
 
 /// The vsock port on which an enclave answers attestation requests.

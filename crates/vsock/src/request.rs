@@ -7,42 +7,31 @@ use serde::{Deserialize, Serialize};
 /// The longest nonce, in bytes: what AWS's description of attestation documents allows.
 pub const MAX_NONCE_LEN: usize = 512;
 
-/// The longest public key, in bytes: what AWS's description of attestation documents allows.
-pub const MAX_PUBLIC_KEY_LEN: usize = 1024;
-
 /// A request for a fresh attestation document on behalf of one assignment.
 ///
-/// On the wire: `{"version":1,"enclave_id":"…","generation":3,"nonce":"<base64>",
-/// "public_key":"<base64>"}`, the key being optional.
+/// On the wire: `{"version":1,"enclave_id":"…","generation":3,"nonce":"<base64>"}`.
+///
+/// A document's `public_key` is not the parent's to choose: whoever trusts the measurements, such as
+/// a key management service that answers to it, would take the parent's key for the enclave's. So it
+/// cannot be asked for here.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct AttestRequest {
     enclave_id: EnclaveId,
     generation: Generation,
     nonce: Base64Bytes,
-    public_key: Option<Base64Bytes>,
 }
 
 impl AttestRequest {
-    /// A request with a nonce of 1 to [`MAX_NONCE_LEN`] bytes and no public key.
+    /// A request with a nonce of 1 to [`MAX_NONCE_LEN`] bytes.
     pub fn new(
         enclave_id: EnclaveId,
         generation: Generation,
         nonce: Vec<u8>,
     ) -> Result<Self, RequestError> {
         match nonce.len() {
-            1..=MAX_NONCE_LEN => {
-                Ok(Self { enclave_id, generation, nonce: nonce.into(), public_key: None })
-            }
+            1..=MAX_NONCE_LEN => Ok(Self { enclave_id, generation, nonce: nonce.into() }),
             length => Err(RequestError::NonceLength { length }),
-        }
-    }
-
-    /// The same with a public key of at most [`MAX_PUBLIC_KEY_LEN`] bytes to put in the document.
-    pub fn with_public_key(self, public_key: Vec<u8>) -> Result<Self, RequestError> {
-        match public_key.len() {
-            1..=MAX_PUBLIC_KEY_LEN => Ok(Self { public_key: Some(public_key.into()), ..self }),
-            length => Err(RequestError::PublicKeyLength { length }),
         }
     }
 
@@ -75,12 +64,6 @@ impl AttestRequest {
         self.nonce.as_slice()
     }
 
-    /// The public key to put in the document.
-    #[must_use]
-    pub fn public_key(&self) -> Option<&[u8]> {
-        self.public_key.as_ref().map(Base64Bytes::as_slice)
-    }
-
     /// What the document's `user_data` must hold for this request.
     #[must_use]
     pub fn user_data(&self) -> [u8; 48] {
@@ -94,8 +77,6 @@ struct Wire {
     enclave_id: EnclaveId,
     generation: Generation,
     nonce: Base64Bytes,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    public_key: Option<Base64Bytes>,
 }
 
 impl TryFrom<Wire> for AttestRequest {
@@ -105,11 +86,7 @@ impl TryFrom<Wire> for AttestRequest {
         if wire.version != PROTOCOL_VERSION {
             return Err(RequestError::Version { found: wire.version });
         }
-        let request = Self::new(wire.enclave_id, wire.generation, wire.nonce.0)?;
-        match wire.public_key {
-            Some(key) => request.with_public_key(key.0),
-            None => Ok(request),
-        }
+        Self::new(wire.enclave_id, wire.generation, wire.nonce.0)
     }
 }
 
@@ -120,7 +97,6 @@ impl From<AttestRequest> for Wire {
             enclave_id: request.enclave_id,
             generation: request.generation,
             nonce: request.nonce,
-            public_key: request.public_key,
         }
     }
 }
@@ -134,12 +110,6 @@ pub enum RequestError {
     /// The nonce is empty or too long.
     #[error("the nonce has {length} bytes, allowed are 1 to {MAX_NONCE_LEN}")]
     NonceLength {
-        /// The length found, in bytes.
-        length: usize,
-    },
-    /// The public key is empty or too long.
-    #[error("the public key has {length} bytes, allowed are 1 to {MAX_PUBLIC_KEY_LEN}")]
-    PublicKeyLength {
         /// The length found, in bytes.
         length: usize,
     },
@@ -176,12 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn nonces_and_keys_beyond_the_limits_are_refused() {
+    fn nonces_beyond_the_limits_are_refused() {
         assert!(matches!(request(b""), Err(RequestError::NonceLength { length: 0 })));
         assert!(matches!(request(&[0; 513]), Err(RequestError::NonceLength { length: 513 })));
-        let with_key = |length| request(&[0; 512]).unwrap().with_public_key(vec![0; length]);
-        assert!(matches!(with_key(1025), Err(RequestError::PublicKeyLength { length: 1025 })));
-        let largest = with_key(1024).unwrap().to_json().unwrap();
+        let largest = request(&[0; 512]).unwrap().to_json().unwrap();
         assert!(largest.len() < crate::MAX_REQUEST_LEN);
     }
 
@@ -194,12 +162,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn requests_survive_the_wire(generation in any::<u64>(), nonce in prop::collection::vec(any::<u8>(), 1..512), key in prop::option::of(prop::collection::vec(any::<u8>(), 1..64))) {
+        fn requests_survive_the_wire(
+            generation in any::<u64>(),
+            nonce in prop::collection::vec(any::<u8>(), 1..512),
+        ) {
             let id: EnclaveId = "enc_1".parse().unwrap();
-            let mut request = AttestRequest::new(id, Generation(generation), nonce).unwrap();
-            if let Some(key) = key {
-                request = request.with_public_key(key).unwrap();
-            }
+            let request = AttestRequest::new(id, Generation(generation), nonce).unwrap();
             prop_assert_eq!(AttestRequest::parse(&request.to_json().unwrap()).unwrap(), request);
         }
 

@@ -64,7 +64,6 @@ impl<N: SecurityModule> Responder<N> {
         self.nsm.attest(AttestationInput {
             user_data: request.user_data().to_vec(),
             nonce: request.nonce().to_vec(),
-            public_key: request.public_key().map(<[u8]>::to_vec),
         })
     }
 }
@@ -116,14 +115,12 @@ mod tests {
             if self.fails.load(Ordering::Relaxed) {
                 return Err(NsmError::Refused { code: "InternalError".into() });
             }
-            Ok([input.user_data, input.nonce, input.public_key.unwrap_or_default()].concat())
+            Ok([input.user_data, input.nonce].concat())
         }
     }
 
     fn request(id: &str, generation: u64) -> Vec<u8> {
         AttestRequest::new(id.parse().unwrap(), Generation(generation), b"nonce".to_vec())
-            .unwrap()
-            .with_public_key(b"key".to_vec())
             .unwrap()
             .to_json()
             .unwrap()
@@ -134,11 +131,21 @@ mod tests {
     }
 
     #[test]
-    fn the_document_holds_binding_nonce_and_key() {
+    fn the_document_holds_binding_and_nonce() {
         let response = Responder::new(EchoNsm::default()).answer(&request("enc_1", 3));
         let binding = binding::user_data("enc_1", 3, b"nonce");
-        let expected = [&binding[..], b"nonce", b"key"].concat();
+        let expected = [&binding[..], b"nonce"].concat();
         assert_eq!(response, AttestResponse::Document(expected));
+    }
+
+    /// Such a document would make the parent's key pass for the enclave's.
+    #[test]
+    fn a_public_key_that_a_parent_sends_does_not_get_into_the_document() {
+        let mut body: serde_json::Value = serde_json::from_slice(&request("enc_1", 3)).unwrap();
+        body["public_key"] = "a2V5".into();
+        let with_key = Responder::new(EchoNsm::default()).answer(body.to_string().as_bytes());
+        let without = Responder::new(EchoNsm::default()).answer(&request("enc_1", 3));
+        assert_eq!(with_key, without);
     }
 
     #[test]

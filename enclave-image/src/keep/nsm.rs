@@ -14,8 +14,6 @@ pub struct AttestationInput {
     pub user_data: Vec<u8>,
     /// The asker's nonce.
     pub nonce: Vec<u8>,
-    /// A public key of the asker's choice.
-    pub public_key: Option<Vec<u8>>,
 }
 
 impl From<AttestationInput> for Request {
@@ -23,7 +21,8 @@ impl From<AttestationInput> for Request {
         Self::Attestation {
             user_data: Some(input.user_data.into()),
             nonce: Some(input.nonce.into()),
-            public_key: input.public_key.map(Into::into),
+            // Never one that somebody outside the enclave chose.
+            public_key: None,
         }
     }
 }

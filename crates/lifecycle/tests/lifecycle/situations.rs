@@ -184,6 +184,10 @@ fn a_result_that_the_web_app_wrote_is_overwritten() {
     world.ask("DEPLOYED");
     world.settle();
     assert_eq!(world.status(), "DEPLOYING");
+    let events = &world.entry.as_ref().unwrap().events;
+    assert!(
+        events.iter().any(|event| event.text.contains("DEPLOYED was written by somebody else"))
+    );
 }
 
 #[test]
@@ -407,13 +411,169 @@ fn an_enclave_that_was_started_again_has_to_attest_again() {
         assignment.answer = None;
     });
     world.settle();
-    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.status(), "DEPLOYING", "nothing is proven of the new enclave yet");
     assert_eq!(world.attribute("phase"), "REATTESTING");
     world.host_works();
     world.settle();
     assert_eq!(world.attribute("phase"), "RUNNING");
     assert_eq!(world.reports.len(), before + 1);
-    assert!(matches!(world.state(), State::Deployed { restarts: 1, .. }));
+    assert!(
+        matches!(world.state(), State::Deployed { incarnation, .. } if incarnation.restarts == 1)
+    );
+}
+
+#[test]
+fn another_enclave_has_to_attest_again_even_if_its_host_does_not_count_a_restart() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.host_answers(|assignment| {
+        assignment.enclave.as_mut().unwrap().nitro_id = "i-1-enc2".to_owned();
+    });
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYING");
+}
+
+#[test]
+fn an_enclave_that_answered_and_was_started_again_before_anybody_looked_gets_a_new_nonce() {
+    let mut world = World::with_record(seed_record());
+    world.settle();
+    world.host_answers(|assignment| {
+        assignment.restarts = 1;
+        assignment.phase = HostPhase::Attesting;
+        assignment.answer = None;
+    });
+    world.settle();
+    let nonce = world.desired.values().next().unwrap().assignments[0].nonce.clone();
+    assert_eq!(nonce.sequence, 2);
+    world.host_works();
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYED");
+}
+
+/// The coordinator is away for longer than a nonce lives, and for longer than a deploy may take.
+#[test]
+fn an_answer_that_no_coordinator_looked_at_in_time_is_asked_for_again() {
+    for seconds in [301, 3_600] {
+        let mut world = World::with_record(seed_record());
+        world.settle();
+        world.host_works();
+        world.later(seconds);
+        world.settle();
+        assert_eq!(world.status(), "DEPLOYING", "after {seconds} s");
+        world.host_works();
+        world.settle();
+        assert_eq!(world.status(), "DEPLOYED", "after {seconds} s");
+        assert_eq!(world.instances.len(), 1);
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_written_does_not_keep_its_enclave_running() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.ask("PENDING_DESTROY");
+    world.unwritable = true;
+    world.settle();
+    world.host_works();
+    world.settle();
+    assert_eq!(world.alive(), 0);
+    world.unwritable = false;
+    world.settle();
+    assert_eq!(world.status(), "DESTROYED");
+}
+
+#[test]
+fn a_status_that_is_no_text_is_overwritten() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.record.as_mut().unwrap().insert("status".to_owned(), json!(7));
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYED");
+}
+
+#[test]
+fn a_host_that_gives_up_without_a_reason_fails_too() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.host_answers(|assignment| assignment.phase = HostPhase::Failed);
+    world.settle();
+    assert_eq!(world.status(), "FAILED");
+    assert_eq!(world.failure_code(), Some(FailureCode::EnclaveStopped));
+}
+
+#[test]
+fn a_rejected_enclave_is_ended_although_its_report_cannot_be_stored() {
+    let mut world = World::with_record(seed_record());
+    world.settle();
+    for desired in world.desired.values_mut() {
+        desired.assignments[0].nonce.bytes.0[0] ^= 1;
+    }
+    world.host_works();
+    while !matches!(world.next(), Step::StoreReport(_)) {
+        assert!(world.step(false));
+    }
+    world.later(60);
+    assert!(!matches!(world.next(), Step::StoreReport(_)));
+    world.settle();
+    assert_eq!(world.alive(), 0);
+}
+
+#[test]
+fn waiting_for_a_deleted_records_host_to_drain_has_an_end_in_the_future() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.record = None;
+    world.settle();
+    world.later(61);
+    world.settle();
+    let Step::Wait(Some(until)) = world.next() else { panic!("{:?}", world.next()) };
+    assert!(until > world.now);
+}
+
+#[test]
+fn measurements_that_do_not_name_the_image_do_not_make_it_verified() {
+    let other = json!({"debug_mode": false, "expected_pcrs": {"5": "00".repeat(48)}});
+    let mut world = World::with_record(record_with(&other));
+    world.deploy();
+    assert_eq!(world.attribute("attestation")["verdict"], "authentic");
+}
+
+#[test]
+fn a_configuration_written_just_before_the_acknowledgement_is_the_one_that_runs() {
+    let mut world = World::with_record(seed_record());
+    assert!(world.step(false));
+    // The projection's condition holds: the status is the same.
+    let Step::Project(_) = world.next() else { panic!("not acknowledged") };
+    world.write(record_with(&json!({"memory_mib": 2048})));
+    assert!(world.step(false));
+    world.settle();
+    assert_eq!(world.desired.values().next().unwrap().assignments[0].memory_mib, 2_048);
+}
+
+#[test]
+fn the_failure_is_shown_and_not_an_older_refusal() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.write(record_with(&json!({"memory_mib": 2048})));
+    world.settle();
+    world.write(seed_record());
+    world.settle();
+    assert_eq!(world.attribute("error_type"), json!(null), "asking for what runs settles it");
+    world.ask("PAUSING");
+    world.settle();
+    world.instances[0].state = InstanceState::Terminated;
+    world.settle();
+    assert_eq!(world.attribute("error_type"), "HostLost");
+}
+
+#[test]
+fn an_edit_without_a_request_is_pointed_out() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.record.as_mut().unwrap()["configuration"]["memory_mib"] = json!(2_048);
+    world.settle();
+    let warnings = &world.attribute("deployment")["warnings"];
+    assert!(warnings.to_string().contains("not the one that runs"), "{warnings}");
 }
 
 #[test]

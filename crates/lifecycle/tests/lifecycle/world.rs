@@ -93,6 +93,8 @@ pub(crate) struct World {
     pub(crate) fate: LaunchFate,
     /// Whether EC2's view of instances is known to the coordinator.
     pub(crate) sees_instances: bool,
+    /// Whether the record cannot be written.
+    pub(crate) unwritable: bool,
     fresh: u8,
 }
 
@@ -124,6 +126,7 @@ impl World {
             },
             fate: LaunchFate::Works,
             sees_instances: true,
+            unwritable: false,
             fresh: 0,
         }
     }
@@ -188,6 +191,7 @@ impl World {
             observed: self.observed.get(&arn),
             beat: None,
             instance,
+            unwritable: self.unwritable,
             desired_written: self.desired.get(&arn).map_or(0, |desired| desired.version),
             fresh: [self.fresh; 32],
             retrying: None,
@@ -258,8 +262,7 @@ impl World {
 
     fn project(&mut self, projected: &Projected) {
         let Some(record) = &mut self.record else { return };
-        let read = record.get("status").and_then(Value::as_str).map(str::to_owned);
-        assert_eq!(projected.read_status, read);
+        assert_eq!(projected.read_status.as_ref(), record.get("status"));
         if let Some(status) = projected.status {
             record.insert("status".to_owned(), status.as_str().into());
         }

@@ -175,7 +175,7 @@ impl<'a> Fields<'a> {
         let form = "a map of up to 32 short texts";
         let labels = self.read(names, Allowed::Form(form), |value| {
             let map = value.as_object().filter(|map| map.len() <= 32)?;
-            map.iter().map(|(name, value)| Some((name.clone(), short_text(value)?))).collect()
+            map.iter().map(|(name, value)| label(name, value)).collect()
         })?;
         Ok(labels.unwrap_or_default())
     }
@@ -218,6 +218,12 @@ impl<'a> Fields<'a> {
 fn pcr_entry(index: &str, value: &Value) -> Option<(u8, Pcr)> {
     let index = index.parse().ok().filter(|index| *index <= 31)?;
     Some((index, value.as_str()?.parse().ok()?))
+}
+
+/// A label's name and value: as long as those of an EC2 tag.
+fn label(name: &str, value: &Value) -> Option<(String, String)> {
+    let text = value.as_str()?;
+    (name.len() <= 128 && text.len() <= 256).then(|| (name.to_owned(), text.to_owned()))
 }
 
 fn short_text(value: &Value) -> Option<String> {

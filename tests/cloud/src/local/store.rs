@@ -93,8 +93,7 @@ impl LocalCloud {
     pub async fn record(&self, id: &str) -> Result<Option<Record>, CloudError> {
         let table = &self.names().enclaves_table;
         let item = self.item(table, [("id", id)]).await?;
-        let json = |item| items::to_json(item).map_err(|source| bad_item(table, source));
-        item.map(json).transpose()
+        Ok(item.map(items::to_json))
     }
 
     /// Waits until the record is as `wanted` says, looking at it every 50 ms.
@@ -189,8 +188,7 @@ impl LocalCloud {
         let mut records = Vec::new();
         while let Some(item) = items.next().await {
             let item = item.map_err(CloudError::aws(format!("read {table}")))?;
-            let record = items::to_json(item).map_err(|source| bad_item(table, source))?;
-            records.push(record);
+            records.push(items::to_json(item));
         }
         Ok(records)
     }

@@ -76,6 +76,32 @@ async fn destroy_while_the_host_works_leaves_nothing() {
     system.end().await;
 }
 
+/// Attributes of every type, a status that is none, and an edit of another program's.
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_of_every_type_are_kept_and_change_nothing() {
+    use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+    let system = System::start().await;
+    let mut item = bailey_runtime::items::to_item(&seed_record()).unwrap();
+    let theirs = [
+        ("binary", AttributeValue::B(Blob::new([0, 159, 146, 150]))),
+        ("binaries", AttributeValue::Bs(vec![Blob::new([1]), Blob::new([2])])),
+        ("big", AttributeValue::N("12345678901234567890123456789012345678".to_owned())),
+        ("nothing", AttributeValue::Null(true)),
+        ("set", AttributeValue::Ss(vec!["a".to_owned(), "b".to_owned()])),
+    ];
+    item.extend(theirs.clone().map(|(name, value)| (name.to_owned(), value)));
+    let table = &system.names().enclaves_table;
+    system.dynamodb().put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
+    system.reaches(ID, "DEPLOYED").await;
+    let key = AttributeValue::S(ID.to_owned());
+    let get = system.dynamodb().get_item().table_name(table).key("id", key);
+    let kept = get.consistent_read(true).send().await.unwrap().item.unwrap();
+    for (name, value) in theirs {
+        assert_eq!(kept[name], value, "{name}");
+    }
+    system.destroy_all(&[ID]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destroyed_enclave_can_be_deployed_again() {
     let system = System::start().await;

@@ -1,6 +1,6 @@
 //! Programs that are killed at the worst moment.
 
-use crate::system::{System, record, seed_record};
+use crate::system::{LIMIT, System, record, seed_record};
 use bailey_local_cloud::ec2::FaultKind;
 use serde_json::json;
 
@@ -66,11 +66,17 @@ async fn an_agent_that_is_killed_adopts_the_running_enclave() {
             view.instances.iter().any(|i| i.agent_starts == 2 && i.agent_pid.is_some())
         })
         .await;
-    // The new agent's heartbeat: it has looked around.
-    let beat = system.beat(&host).await.unwrap().unwrap().at;
-    while system.beat(&host).await.unwrap().unwrap().at <= beat {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    // The new agent reports only when it has seen what should run here and what does.
+    let reported = async {
+        loop {
+            let observed = system.observed(&host).await.unwrap().unwrap();
+            if observed.reported_at > before.reported_at {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, reported).await.expect("the new agent reports");
 
     let after = system.observed(&host).await.unwrap().unwrap();
     assert_eq!(after.assignments[0].enclave, before.assignments[0].enclave);
