@@ -9,7 +9,7 @@
 //! | [`assignment`], [`host`] | the decisions: pure state machines without clock or I/O (changes of one assignment: `transition`) |
 //! | [`admission`], [`restart`] | rules: may an image be launched, is an enclave started again |
 //! | [`supervisor`], [`upkeep`] | the loop that carries decisions out, and what goes on beside it |
-//! | [`ports`] | what the loop needs of the world, as traits |
+//! | [`mod@ports`] | what the loop needs of the world, as traits |
 //! | [`hosts_table`], [`image`], [`parent`], [`attest`] | the adapters behind them |
 //! | [`nitro_cli`], [`pool`], [`vsock`], [`command`] | what those are made of |
 //! | [`config`], [`identity`], [`state`] | who and where this agent is, and what it remembers |

@@ -1,6 +1,6 @@
 //! Strict parsing and verification of AWS Nitro Enclaves attestation documents.
 //!
-//! [`verify`] judges a document by a [`Policy`] and returns, beside the result, every check that it
+//! [`verify()`] judges a document by a [`Policy`] and returns, beside the result, every check that it
 //! made, in order, with what was expected and what was found. Only it makes a
 //! [`VerifiedDocument`], so a function that takes one cannot be given a document that nobody
 //! verified. [`AttestationDocument::parse`] reads a document without verifying anything.

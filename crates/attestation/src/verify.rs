@@ -28,7 +28,7 @@ pub fn verify(bytes: &[u8], policy: &Policy) -> Verification {
     Verification { checks: ledger.into_checks(), result }
 }
 
-/// A document that passed [`verify`], and can be made by it alone.
+/// A document that passed [`verify()`], and can be made by it alone.
 ///
 /// What it proves is what the policy asked: see [`Verification::checks`].
 #[derive(Debug, Clone, PartialEq, Eq)]

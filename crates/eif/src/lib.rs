@@ -8,7 +8,7 @@
 //! | item | does |
 //! | --- | --- |
 //! | [`Measurer`] | computes the measurements while the bytes of an image pass by |
-//! | [`measure`] | the same for a whole [`Read`](std::io::Read) |
+//! | [`measure()`] | the same for a whole [`Read`](std::io::Read) |
 //! | [`write()`] | lays an image out, byte for byte as the reference does |
 //! | [`SectionReader`] | hands out single sections of an image that is already trusted |
 //!
