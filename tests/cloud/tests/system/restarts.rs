@@ -1,5 +1,6 @@
 //! Programs that are killed at the worst moment.
 
+use crate::images;
 use crate::system::{LIMIT, System, record, seed_record};
 use bailey_local_cloud::ec2::FaultKind;
 use serde_json::json;
@@ -49,6 +50,38 @@ async fn a_lost_answer_to_a_launch_is_asked_for_again_and_launches_once() {
     assert_eq!(simulation.launches, 1);
     assert_eq!(simulation.calls["RunInstances"], 2);
     system.destroy_all(&[ID]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_coordinators_at_once_launch_each_record_once() {
+    let system = System::start().await;
+    let mut second = tokio::process::Command::new(images::program("bailey-coordinator"))
+        .arg("run")
+        .arg("--config")
+        .arg(system.state_dir().join("coordinator.toml"))
+        .envs(system.env())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let ids = ["one", "two", "three"];
+    for id in ids {
+        system.put_record(&record(id, &json!({}))).await.unwrap();
+    }
+    for id in ids {
+        system.reaches(id, "DEPLOYED").await;
+    }
+    let simulation = system.simulation().await.unwrap();
+    assert_eq!((simulation.launches, simulation.enclave_launches()), (3, 3));
+    assert_eq!(second.try_wait().unwrap(), None, "the second coordinator runs");
+    for id in ids {
+        system.set_status(id, "PENDING_DESTROY").await.unwrap();
+    }
+    for id in ids {
+        system.reaches(id, "DESTROYED").await;
+    }
+    second.kill().await.unwrap();
+    system.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
