@@ -217,6 +217,13 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_read_and_states_the_defaults() {
+        let example: Config = toml::from_str(include_str!("../agent.example.toml")).unwrap();
+        let defaults = Config { hosts_table: "bailey-hosts".to_owned(), ..Config::default() };
+        assert_eq!(example, defaults);
+    }
+
+    #[test]
     fn user_data_overrides_the_file() {
         let file = file("hosts_table = 'a'\npoll_idle_ms = 5");
         let config = file.with_user_data(Some("hosts_table = 'b'")).unwrap();

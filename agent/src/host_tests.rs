@@ -150,6 +150,22 @@ fn another_enclave_than_the_remembered_one_counts_as_a_restart_and_has_not_answe
 }
 
 #[test]
+fn an_enclave_that_fails_to_attest_again_runs_on_and_waits_for_the_next_nonce() {
+    let mut host = started(assignment("a", 1));
+    for sequence in [2, 3] {
+        let mut again = assignment("a", 1);
+        again.nonce.sequence = sequence;
+        host.desire(desired(sequence, vec![again]));
+        let task = done(&mut host, broken(FailureCode::AttestationUnavailable), NOW);
+        let Task::Attest(AttestOrder { sequence: asked, .. }) = task else { panic!("{task:?}") };
+        assert_eq!(asked, sequence);
+        assert_eq!(host.orders(NOW), []);
+        let seen = seen(&host);
+        assert_eq!((seen.phase, seen.answer.unwrap().sequence), (HostPhase::Running, 1));
+    }
+}
+
+#[test]
 fn a_mismatch_is_never_launched() {
     let mut assignment = assignment("a", 1);
     assignment.expected_pcrs.insert(0, Pcr([9; 48]));

@@ -90,12 +90,27 @@ pub(crate) fn apply(
             }
             ended(unit);
         }
-        Outcome::Failed(failure) if work == Work::End => end_failed(unit, &failure, now),
+        Outcome::Failed(failure) => failed(unit, work, failure, now),
+    }
+}
+
+fn failed(unit: &mut Unit, work: Work, failure: Failure, now: UnixMillis) {
+    match work {
+        Work::End => end_failed(unit, &failure, now),
         // While images are read and room is made, nothing runs that would have to be ended.
-        Outcome::Failed(failure) if matches!(work, Work::Fetch | Work::MakeRoom) => {
-            fail(unit, failure);
+        Work::Fetch | Work::MakeRoom => fail(unit, failure),
+        // It answered before. Whether it may go on without answering again is the coordinator's to
+        // decide, which sees that this nonce stays unanswered and issues another.
+        Work::Attest { sequence } if unit.memory.answer.is_some() => {
+            log::warn!(
+                enclave_id = unit.memory.assignment.enclave_id.as_str(),
+                generation = unit.memory.assignment.generation.0,
+                code = failure.code.as_str(), error = failure.message.as_str();
+                "enclave failed to attest again"
+            );
+            unit.memory.answered = unit.memory.answered.max(sequence);
         }
-        Outcome::Failed(failure) => unit.stage = ending(Some(failure), now),
+        Work::Attest { .. } | Work::Start => unit.stage = ending(Some(failure), now),
     }
 }
 
@@ -154,6 +169,12 @@ pub(crate) fn crashed(unit: &mut Unit, now: UnixMillis) {
     let message = match unit.memory.history.judge(unit.memory.assignment.restart, now) {
         Verdict::RestartAt(until) => {
             unit.memory.restarts = unit.memory.restarts.saturating_add(1);
+            log::warn!(
+                enclave_id = unit.memory.assignment.enclave_id.as_str(),
+                generation = unit.memory.assignment.generation.0,
+                restarts = unit.memory.restarts, pause_ms = until.since(now).as_millis();
+                "enclave ended by itself and is started again"
+            );
             unit.stage = Stage::Resting { until };
             return;
         }

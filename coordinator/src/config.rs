@@ -40,6 +40,13 @@ pub struct Config {
     /// Seconds for which a nonce may be answered.
     #[serde(default = "seconds::<300>")]
     pub nonce_ttl_s: u64,
+    /// Seconds from one accepted document to the nonce for the next; a document's leaf certificate is
+    /// valid for three hours.
+    #[serde(default = "seconds::<3600>")]
+    pub reattest_interval_s: u64,
+    /// How many times in a row an enclave may fail to attest again before it is ended.
+    #[serde(default = "misses")]
+    pub reattest_misses: u32,
     /// Seconds from a request to the first accepted document.
     #[serde(default = "seconds::<1800>")]
     pub deploy_timeout_s: u64,
@@ -52,6 +59,12 @@ pub struct Config {
     /// Seconds by which an enclave's clock may be off.
     #[serde(default = "seconds::<300>")]
     pub skew_s: u64,
+}
+
+/// With nonces that live for five minutes this is an hour, in which an outage of the parents' way to
+/// their table can be mended.
+const fn misses() -> u32 {
+    12
 }
 
 const fn seconds<const N: u64>() -> u64 {
@@ -112,6 +125,8 @@ impl Config {
             strict_instance_types: self.strict_instance_types,
             absence_grace: Duration::from_secs(self.absence_grace_s),
             nonce_ttl: Duration::from_secs(self.nonce_ttl_s),
+            reattest_interval: Duration::from_secs(self.reattest_interval_s),
+            reattest_misses: self.reattest_misses,
             deploy_timeout: Duration::from_secs(self.deploy_timeout_s),
             host_timeout: Duration::from_secs(self.host_timeout_s),
             drain_timeout: Duration::from_secs(self.drain_timeout_s),
@@ -151,6 +166,31 @@ mod tests {
         let config: Config = toml::from_str(MINIMAL).unwrap();
         assert_eq!((config.sweep_interval_s, config.deploy_timeout_s), (30, 1_800));
         assert_eq!(config.lifecycle(3).unwrap().template.version, 3);
+    }
+
+    #[test]
+    fn the_example_is_read_and_states_the_defaults() {
+        let example: Config = toml::from_str(include_str!("../coordinator.example.toml")).unwrap();
+        let minimal: Config = toml::from_str(MINIMAL).unwrap();
+        let defaults = |config: &Config| {
+            let Config { sweep_interval_s, stream_poll_ms, absence_grace_s, nonce_ttl_s, .. } =
+                config;
+            let Config { reattest_interval_s, reattest_misses, deploy_timeout_s, .. } = config;
+            let Config { host_timeout_s, drain_timeout_s, skew_s, .. } = config;
+            [
+                *sweep_interval_s,
+                *stream_poll_ms,
+                *absence_grace_s,
+                *nonce_ttl_s,
+                *reattest_interval_s,
+                u64::from(*reattest_misses),
+                *deploy_timeout_s,
+                *host_timeout_s,
+                *drain_timeout_s,
+                *skew_s,
+            ]
+        };
+        assert_eq!(defaults(&example), defaults(&minimal));
     }
 
     #[test]

@@ -72,11 +72,8 @@ impl Follower {
                 Ok(ended) => ended || listed.elapsed() >= RELIST_INTERVAL,
                 Err(error) => {
                     log::warn!(stream = self.stream_arn.as_str(), error = chain(&error); "stream cannot be read");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                    self.shards.retain(|_, state| matches!(state, ShardState::Ended));
-                    if self.list(&ShardIteratorType::Latest).await.is_ok() {
-                        lost();
-                    }
+                    self.start_over().await;
+                    lost();
                     false
                 }
             };
@@ -88,6 +85,24 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Takes up the stream at its present end, however long it takes until that works.
+    async fn start_over(&mut self) {
+        self.shards.retain(|_, state| matches!(state, ShardState::Ended));
+        let mut shown = String::new();
+        loop {
+            tokio::time::sleep(RETRY_PAUSE).await;
+            match self.list(&ShardIteratorType::Latest).await {
+                Ok(()) => break,
+                Err(error) if error.to_string() == shown => {}
+                Err(error) => {
+                    log::warn!(stream = self.stream_arn.as_str(), error = chain(&error); "stream cannot be taken up again");
+                    shown = error.to_string();
+                }
+            }
+        }
+        log::info!(stream = self.stream_arn.as_str(); "stream is read again");
     }
 
     /// Reads every open shard once; tells whether one of them ended.

@@ -313,7 +313,7 @@ impl Coordinator {
         let stored = self.reports.store(&judgement.report_key, &judgement.report).await;
         stored.map_err(TickError::Store)?;
         let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
-        let next = outcome::report_stored(entry, now());
+        let next = outcome::report_stored(entry, &self.config, now());
         self.save(next, seen).await
     }
 
@@ -358,6 +358,19 @@ fn fresh() -> Result<[u8; 32], TickError> {
 }
 
 fn log_change(before: Option<&Entry>, after: &Entry) {
+    let (enclave_id, generation) = (after.id.as_str(), after.generation.0);
+    let failures = [
+        (&after.failure, before.and_then(|before| before.failure.as_ref()), "enclave fails"),
+        (&after.refused, before.and_then(|before| before.refused.as_ref()), "request refused"),
+    ];
+    for (now, then, what) in failures {
+        if let Some(failure) = now.as_ref().filter(|failure| Some(*failure) != then) {
+            log::warn!(
+                enclave_id, generation, code = failure.code.as_str(),
+                error = failure.message.as_str(); "{what}"
+            );
+        }
+    }
     let name = after.state.name();
     if before.is_some_and(|before| before.state.name() == name) {
         return;

@@ -23,6 +23,11 @@ pub struct Config {
     pub absence_grace: Duration,
     /// How long a nonce may be answered.
     pub nonce_ttl: Duration,
+    /// From one accepted document to the nonce for the next; well below the three hours for which a
+    /// document's leaf certificate is valid.
+    pub reattest_interval: Duration,
+    /// How many times in a row an enclave may fail to attest again before it is ended.
+    pub reattest_misses: u32,
     /// From the acceptance of a request to its enclave's first accepted document.
     pub deploy_timeout: Duration,
     /// From the launch to the agent's first report.

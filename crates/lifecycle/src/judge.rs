@@ -139,8 +139,10 @@ fn policy(
         // keep puts none into a document: a key that a parent chose would be signed as if it were
         // the enclave's own.
         public_key: BytesRule::Absent,
-        // A new document is asked for after a restart only, and then the module is another one.
-        module_id: ModuleIdRule::Any,
+        // Pinned by the first document of an enclave, until its host reports another start.
+        module_id: entry.attested.as_ref().map_or(ModuleIdRule::Any, |attested| {
+            ModuleIdRule::Exactly(attested.module_id.clone())
+        }),
         instance: Some(InstanceBinding {
             instance_id: host.instance_id.clone(),
             role_arn: config.role_arn.clone(),

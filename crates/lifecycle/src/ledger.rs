@@ -122,15 +122,20 @@ pub enum State {
         incarnation: Incarnation,
         /// Since when the report waits to be stored.
         since: UnixMillis,
+        /// How many times in a row it had failed to attest again; none when nothing was proven of it
+        /// before.
+        misses: Option<u32>,
     },
     /// The enclave runs and its document was accepted.
     Deployed {
         /// Where.
         host: Host,
-        /// Sequence of the nonce that was answered.
+        /// Sequence of the newest nonce.
         sequence: u64,
         /// Which start of the enclave answered.
         incarnation: Incarnation,
+        /// How it attests again.
+        renewal: Renewal,
     },
     /// The host is asked to end the enclave.
     Draining {
@@ -188,6 +193,27 @@ impl State {
             | Self::Terminating { host, .. } => Some(host),
             Self::Accepting | Self::Refusing | Self::Launching { .. } | Self::Ended { .. } => None,
         }
+    }
+}
+
+/// How an enclave that runs attests again.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Renewal {
+    /// When the next nonce is due, while none is outstanding.
+    pub due: UnixMillis,
+    /// The nonce outstanding.
+    pub nonce: Option<Nonce>,
+    /// How many times in a row it failed to attest again; above zero it is degraded.
+    pub misses: u32,
+    /// Why it failed last.
+    pub reason: Option<String>,
+}
+
+impl Renewal {
+    /// Nothing outstanding, nothing missed.
+    #[must_use]
+    pub fn due_at(due: UnixMillis) -> Self {
+        Self { due, nonce: None, misses: 0, reason: None }
     }
 }
 

@@ -4,11 +4,12 @@
 //! condition that nobody else changed it meanwhile.
 
 use crate::{
+    config::Config,
     launch::{LaunchRefused, Launched},
-    ledger::{ChainHead, Entry, Host, Outcome, State},
-    step::failed,
+    ledger::{ChainHead, Entry, Host, Outcome, Renewal, State},
+    step::{failed, missed},
 };
-use bailey_model::{Base64Bytes, UnixMillis, hosts::Nonce};
+use bailey_model::{Base64Bytes, UnixMillis, failure::Failure, hosts::Nonce};
 
 /// EC2 named the instance of the entry's intent.
 ///
@@ -49,8 +50,8 @@ pub fn launch_refused(entry: &Entry, refused: &LaunchRefused, now: UnixMillis) -
 
 /// The report of the entry's judgement is stored.
 #[must_use]
-pub fn report_stored(entry: &Entry, now: UnixMillis) -> Entry {
-    let State::Reporting { host, judgement, incarnation, .. } = &entry.state else {
+pub fn report_stored(entry: &Entry, config: &Config, now: UnixMillis) -> Entry {
+    let State::Reporting { host, judgement, incarnation, misses, .. } = &entry.state else {
         return entry.clone();
     };
     let mut next = entry.clone();
@@ -58,15 +59,33 @@ pub fn report_stored(entry: &Entry, now: UnixMillis) -> Entry {
         key: judgement.report_key.clone(),
         sha256: judgement.report_sha256.clone(),
     });
-    next.attested.clone_from(&judgement.attested);
-    if let Some(failure) = &judgement.failure {
-        return failed(&next, failure.clone(), now);
-    }
+    let renewal = match (&judgement.failure, misses) {
+        (None, _) => {
+            next.attested.clone_from(&judgement.attested);
+            Renewal::due_at(now.plus(config.reattest_interval))
+        }
+        (Some(failure), None) => return failed(&next, failure.clone(), now),
+        // What was proven stays proven; the enclave is degraded, and asked again after a while.
+        (Some(failure), Some(misses)) => {
+            next.note(now, format!("re-attestation: {}", failure.message));
+            match missed(*misses, &failure.message, config, now) {
+                Ok(renewal) => Renewal { due: now.plus(config.nonce_ttl), ..renewal },
+                Err(last) => {
+                    return failed(&next, Failure { code: failure.code, ..last }, now);
+                }
+            }
+        }
+    };
     let state = State::Deployed {
         host: host.clone(),
         sequence: judgement.sequence,
         incarnation: incarnation.clone(),
+        renewal,
     };
+    if misses.is_some() {
+        next.state = state;
+        return next;
+    }
     next.moved(state, now)
 }
 

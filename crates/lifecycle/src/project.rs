@@ -1,7 +1,7 @@
 //! What the record should show.
 
 use crate::{
-    ledger::{Attested, Entry, Host, Outcome, State},
+    ledger::{Attested, Entry, Host, Outcome, Renewal, State},
     view::{RecordState, View},
 };
 use bailey_model::{
@@ -10,6 +10,7 @@ use bailey_model::{
     projection::{AttestationView, Deployment, ProgressView, Projection, phase_times},
 };
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// A write to the record.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,8 +43,8 @@ fn status(entry: &Entry, record: &RecordState) -> Option<Status> {
             Some(Outcome::Destroyed) => Status::Destroying,
             Some(Outcome::Failed) | None => Status::Deploying,
         },
+        State::Reporting { misses: Some(_), .. } | State::Deployed { .. } => Status::Deployed,
         State::Accepting | State::Deploying { .. } | State::Reporting { .. } => Status::Deploying,
-        State::Deployed { .. } => Status::Deployed,
         State::Draining { outcome, .. } | State::Terminating { outcome, .. } => match outcome {
             // What answered once is no longer to be relied on, and no longer being deployed.
             Outcome::Failed if entry.attested.is_none() => Status::Deploying,
@@ -87,6 +88,12 @@ fn phase(entry: &Entry, assignment: Option<&ObservedAssignment>) -> &'static str
         (State::Deploying { nonce, restarts, .. }, _) if *restarts > 0 && nonce.sequence > 1 => {
             "REATTESTING"
         }
+        (
+            State::Deployed { renewal: Renewal { misses: 1.., .. }, .. }
+            | State::Reporting { misses: Some(1..), .. },
+            _,
+        ) => "DEGRADED",
+        (State::Reporting { misses: Some(0), .. }, _) => "RUNNING",
         // The agent is content; the coordinator has not judged yet.
         (State::Deploying { .. }, Some(HostPhase::Running)) => "VERIFYING",
         (State::Deploying { .. }, Some(phase)) if phase > HostPhase::Accepted => phase.as_str(),
@@ -117,14 +124,42 @@ fn deployment(
         requested_instance_type: promoted.map(|spec| spec.configuration.instance_type.to_string()),
         availability_zone: host.map(|host| host.availability_zone.clone()),
         enclave_cid: assignment.and_then(|a| a.enclave.as_ref()).map(|enclave| enclave.cid),
+        restarts: assignment.map(|a| a.restarts).filter(|restarts| *restarts > 0),
         phases: phase_times(&phases),
         progress: progress(entry, assignment, view),
         warnings: promotion
             .into_iter()
             .chain(edited)
+            .chain(unserved(entry))
+            .chain(degraded(entry))
+            .chain(unheard_of(entry, view))
             .chain(view.retrying.map(str::to_owned))
             .collect(),
     }
+}
+
+/// What a record says that asks for what is not served yet.
+fn unserved(entry: &Entry) -> Option<String> {
+    let asks = entry.spec.as_ref().is_some_and(|spec| spec.configuration.share_parent);
+    asks.then(|| "share_parent is not served yet: the enclave has a parent of its own".to_owned())
+}
+
+/// How long an agent may be silent before its record says so; it writes every five seconds.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// What a record says whose host's agent is silent. The enclave may be well: only EC2's word, or
+/// failing to attest again, ends it.
+fn unheard_of(entry: &Entry, view: &View<'_>) -> Option<String> {
+    entry.state.host()?;
+    let last = view.beat?.at;
+    (view.now.since(last) >= SILENCE).then(|| format!("the agent was last heard of at {last}"))
+}
+
+/// What a record says whose enclave fails to attest again.
+fn degraded(entry: &Entry) -> Option<String> {
+    let State::Deployed { renewal, .. } = &entry.state else { return None };
+    let Renewal { misses, reason: Some(reason), .. } = renewal else { return None };
+    Some(format!("failed to attest again {misses} times in a row: {reason}"))
 }
 
 /// What a record says whose configuration was edited without a request.

@@ -126,7 +126,7 @@ fn noted_result(entry: &Entry, record: &RecordState, now: UnixMillis) -> Option<
 /// The statuses beside which a phase is shown.
 fn statuses_of(phase: &str) -> &'static [Status] {
     match phase {
-        "RUNNING" => &[Status::Deployed],
+        "DEGRADED" | "RUNNING" => &[Status::Deployed],
         "DESTROYED" => &[Status::Destroyed],
         "FAILED" | "REFUSED" => &[Status::Failed],
         "LAUNCHING" | "DRAINING" | "TERMINATING" => &[Status::Deploying, Status::Destroying],

@@ -4,7 +4,7 @@ use crate::{
     config::Config,
     judge::judge,
     launch::LaunchIntent,
-    ledger::{Entry, Host, Incarnation, Judgement, Outcome, State},
+    ledger::{Entry, Host, Incarnation, Judgement, Outcome, Renewal, State},
     project::{Projected, projected},
     requests::{end, next_desired, retaken, take},
     view::{InstanceState, RecordState, View},
@@ -88,8 +88,9 @@ fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
         State::Reporting { host, judgement, since, .. } => {
             reporting(entry, host, judgement, *since, view, config)
         }
-        State::Deployed { host, sequence, incarnation } => {
-            deployed(entry, host, *sequence, incarnation, view)
+        State::Deployed { host, sequence, incarnation, renewal } => {
+            let running = Running { host, sequence: *sequence, incarnation, renewal };
+            deployed(entry, &running, view, config)
         }
         State::Draining { host, outcome, since } => {
             draining(entry, host, *outcome, *since, view, config)
@@ -181,6 +182,7 @@ fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Con
             judgement: Box::new(judgement),
             incarnation,
             since: now,
+            misses: None,
         };
         return save(with_host_phases(entry, Some(assignment)).moved(state, now));
     }
@@ -214,7 +216,8 @@ fn reporting(
         return save(failed(entry, failure, now));
     }
     match &judgement.failure {
-        // An enclave that was rejected is not left running for want of a place for its report.
+        // An enclave of which nothing is proven is not left running for want of a place for its
+        // report.
         Some(failure) if now >= since.plus(config.drain_timeout) => {
             save(failed(entry, failure.clone(), now))
         }
@@ -225,40 +228,137 @@ fn reporting(
     }
 }
 
-fn deployed(
-    entry: &Entry,
-    host: &Host,
+/// The fields of [`State::Deployed`].
+struct Running<'a> {
+    host: &'a Host,
     sequence: u64,
-    incarnation: &Incarnation,
-    view: &View<'_>,
-) -> Step {
+    incarnation: &'a Incarnation,
+    renewal: &'a Renewal,
+}
+
+impl Running<'_> {
+    /// The next nonce, with `bytes`.
+    fn next_nonce(&self, bytes: [u8; 32], now: UnixMillis) -> Nonce {
+        let sequence = self.sequence.saturating_add(1);
+        Nonce { bytes: Base64Bytes(bytes.to_vec()), issued_at: now, sequence }
+    }
+}
+
+fn deployed(entry: &Entry, running: &Running<'_>, view: &View<'_>, config: &Config) -> Step {
     let now = view.now;
-    if let Some(failure) = lost(view.instance, host, now) {
+    if let Some(failure) = lost(view.instance, running.host, now) {
         return save(failed(entry, failure, now));
     }
-    let Some(assignment) = view.assignment(entry) else { return Step::Wait(None) };
-    if let Some(failure) = given_up(assignment, now) {
+    let assignment = view.assignment(entry);
+    if let Some(failure) = assignment.and_then(|assignment| given_up(assignment, now)) {
         return save(failed(entry, failure, now));
     }
-    if !incarnation.is_over(assignment) {
-        return Step::Wait(None);
+    if let Some(assignment) = assignment.filter(|a| running.incarnation.is_over(a)) {
+        return save(started_again(entry, running, assignment, view));
     }
-    // Another enclave than the one that answered: nothing is proven of it yet.
-    let nonce = Nonce {
-        bytes: Base64Bytes(view.fresh.to_vec()),
-        issued_at: now,
-        sequence: sequence.saturating_add(1),
-    };
+    match &running.renewal.nonce {
+        None if now >= running.renewal.due => {
+            save(asked_again(entry, running, running.renewal.clone(), view))
+        }
+        None => Step::Wait(Some(running.renewal.due)),
+        Some(nonce) => renewing(entry, running, nonce, view, config),
+    }
+}
+
+/// The entry of an enclave that is another one than the one that answered: nothing is proven of it
+/// yet.
+fn started_again(
+    entry: &Entry,
+    running: &Running<'_>,
+    assignment: &ObservedAssignment,
+    view: &View<'_>,
+) -> Entry {
+    let now = view.now;
     let mut next = entry.clone();
     next.note(now, "the enclave was started again and has to attest again");
     next.attested = None;
     next.state = State::Deploying {
-        host: next_desired(host.clone()),
-        nonce,
+        host: next_desired(running.host.clone()),
+        nonce: running.next_nonce(view.fresh, now),
         since: now,
         restarts: assignment.restarts,
     };
-    save(next)
+    next
+}
+
+/// The entry with a new nonce outstanding for an enclave that runs.
+fn asked_again(entry: &Entry, running: &Running<'_>, renewal: Renewal, view: &View<'_>) -> Entry {
+    let nonce = running.next_nonce(view.fresh, view.now);
+    let mut next = entry.clone();
+    next.state = State::Deployed {
+        host: next_desired(running.host.clone()),
+        sequence: nonce.sequence,
+        incarnation: running.incarnation.clone(),
+        renewal: Renewal { nonce: Some(nonce), ..renewal },
+    };
+    next
+}
+
+fn renewing(
+    entry: &Entry,
+    running: &Running<'_>,
+    nonce: &Nonce,
+    view: &View<'_>,
+    config: &Config,
+) -> Step {
+    let Running { host, renewal, .. } = *running;
+    let now = view.now;
+    let nonce_ends = nonce.issued_at.plus(config.nonce_ttl);
+    let answered = answer_to(view.assignment(entry), nonce.sequence);
+    match answered {
+        // Answered while no coordinator looked: it is no miss, and gets another nonce.
+        Some(_) if now >= nonce_ends => save(asked_again(entry, running, renewal.clone(), view)),
+        Some((assignment, answer)) => {
+            let judgement = judge(entry, host, nonce, assignment, &answer.document, view, config);
+            let mut next = entry.clone();
+            next.state = State::Reporting {
+                host: host.clone(),
+                judgement: Box::new(judgement),
+                incarnation: running.incarnation.clone(),
+                since: now,
+                misses: Some(renewal.misses),
+            };
+            save(next)
+        }
+        None if now >= nonce_ends => {
+            let seconds = config.nonce_ttl.as_secs();
+            let reason = format!("no answer within {seconds} s");
+            match missed(renewal.misses, &reason, config, now) {
+                Ok(renewal) => {
+                    let mut next = asked_again(entry, running, renewal, view);
+                    next.note(now, format!("re-attestation: {reason}"));
+                    save(next)
+                }
+                Err(failure) => save(failed(entry, failure, now)),
+            }
+        }
+        None if is_unwritten(host, view) => Step::WriteDesired {
+            instance_arn: host.instance_arn.clone(),
+            desired: desired(entry, host, nonce),
+        },
+        None => Step::Wait(Some(nonce_ends)),
+    }
+}
+
+/// How it goes on after one more failure to attest again: degraded, or not at all.
+pub(crate) fn missed(
+    misses: u32,
+    reason: &str,
+    config: &Config,
+    now: UnixMillis,
+) -> Result<Renewal, Failure> {
+    let misses = misses.saturating_add(1);
+    if misses > config.reattest_misses {
+        let message =
+            format!("the enclave failed to attest again {misses} times in a row: {reason}");
+        return Err(Failure::new(FailureCode::AttestationUnavailable, message, now));
+    }
+    Ok(Renewal { due: now, nonce: None, misses, reason: Some(reason.to_owned()) })
 }
 
 fn draining(
@@ -280,8 +380,14 @@ fn draining(
     });
     let is_gone = view.instance.is_some_and(InstanceState::is_gone);
     // A host whose agent was never heard of runs nothing that could be drained.
-    if is_drained || is_gone || view.observed.is_none() || now >= deadline {
+    let is_done = is_drained || is_gone || view.observed.is_none();
+    if is_done || now >= deadline {
         let state = State::Terminating { host: host.clone(), outcome, since: now };
+        let mut entry = entry.clone();
+        if !is_done {
+            let seconds = config.drain_timeout.as_secs();
+            entry.note(now, format!("not drained within {seconds} s; terminated all the same"));
+        }
         return save(entry.moved(state, now));
     }
     if is_unwritten(host, view) {
@@ -353,8 +459,11 @@ fn given_up(assignment: &ObservedAssignment, now: UnixMillis) -> Option<Failure>
 
 fn lost(instance: Option<InstanceState>, host: &Host, now: UnixMillis) -> Option<Failure> {
     instance.filter(|state| state.is_gone()).map(|state| {
-        let message =
-            format!("instance {} is {state:?} without having been asked to", host.instance_id);
+        let message = format!(
+            "instance {} is {} without having been asked to",
+            host.instance_id,
+            state.as_str()
+        );
         Failure::new(FailureCode::HostLost, message, now)
     })
 }

@@ -78,6 +78,16 @@ pub enum InstanceState {
 }
 
 impl InstanceState {
+    /// Every state, in alphabetical order.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::ShuttingDown,
+        Self::Stopped,
+        Self::Stopping,
+        Self::Terminated,
+    ];
+
     /// Whether nothing of the instance's enclaves can be alive, or will be in a moment.
     #[must_use]
     pub fn is_gone(self) -> bool {
@@ -87,17 +97,22 @@ impl InstanceState {
         }
     }
 
+    /// EC2's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::ShuttingDown => "shutting-down",
+            Self::Stopped => "stopped",
+            Self::Stopping => "stopping",
+            Self::Terminated => "terminated",
+        }
+    }
+
     /// Reads EC2's word.
     #[must_use]
     pub fn from_ec2(name: &str) -> Option<Self> {
-        match name {
-            "pending" => Some(Self::Pending),
-            "running" => Some(Self::Running),
-            "shutting-down" => Some(Self::ShuttingDown),
-            "stopped" => Some(Self::Stopped),
-            "stopping" => Some(Self::Stopping),
-            "terminated" => Some(Self::Terminated),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 }

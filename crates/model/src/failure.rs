@@ -140,8 +140,8 @@ impl FailureCode {
                 "read the failed check in the report; do not trust this enclave"
             }
             Self::AttestationUnavailable => {
-                "the image must contain keep, or another responder on vsock port 5005; \
-                 deploy it in debug mode and read its console"
+                "the image must contain keep, or another responder on vsock port 5005; start it on a \
+                 parent with `nitro-cli run-enclave --debug-mode` and read `nitro-cli console`"
             }
             Self::CapacityUnavailable => {
                 "try another availability zone or instance type, or raise the account's quota"
@@ -161,7 +161,8 @@ impl FailureCode {
             }
             Self::EnclaveStartFailed => "the message holds nitro-cli's own words; see its E-code",
             Self::EnclaveStopped => {
-                "the workload in the enclave ended; deploy it in debug mode and read its console"
+                "the workload in the enclave ended; start the image on a parent with \
+                 `nitro-cli run-enclave --debug-mode` and read `nitro-cli console`"
             }
             Self::HostLost => "the instance is gone; deploy again to start on a new one",
             Self::HostUnreachable => {
@@ -172,7 +173,8 @@ impl FailureCode {
             }
             Self::InvalidConfiguration => "correct the named field and write PENDING_DEPLOY again",
             Self::LaunchFailed => {
-                "check the launch template, the subnets and the coordinator's permissions"
+                "check availability_zones, the launch template, the subnets and the coordinator's \
+                 permissions"
             }
             Self::MeasurementMismatch => {
                 "the object at eif_path is not the image that expected_pcrs describes; \

@@ -154,6 +154,14 @@ pub enum Unfit {
         /// Types of the family that would do.
         alternatives: Vec<InstanceType>,
     },
+    /// The family has no such size.
+    #[error("{instance_type} does not exist{}", suggestion(alternatives))]
+    NoSuchSize {
+        /// The type asked for.
+        instance_type: InstanceType,
+        /// Types of the family that would do.
+        alternatives: Vec<InstanceType>,
+    },
     /// The family is not in Bailey's table.
     #[error(
         "{instance_type} is of no family that is known to host enclaves (such as m5, c6i, r7g)"
@@ -179,6 +187,11 @@ fn suggestion(alternatives: &[InstanceType]) -> String {
 /// The smallest type of the same family is taken when `asked` itself cannot host the enclave.
 pub fn fit(asked: &InstanceType, need: Need) -> Result<Fit, Unfit> {
     let family = Family::of(asked)?;
+    // Bare metal exists in most families and can host no enclaves.
+    if !family.sizes.contains(&asked.size()) && !asked.size().starts_with("metal") {
+        let alternatives = family.fitting(need);
+        return Err(Unfit::NoSuchSize { instance_type: asked.clone(), alternatives });
+    }
     if !need.cpu_count.is_multiple_of(family.threads_per_core) {
         return Err(Unfit::PartOfCore {
             instance_type: asked.clone(),
@@ -413,6 +426,15 @@ mod tests {
     fn a_type_too_small_for_the_request_is_promoted() {
         let fit = fit(&named("m5.xlarge"), need(4, 1_024)).unwrap();
         assert!(matches!(fit, Fit::Promoted { to, .. } if to.as_str() == "m5.2xlarge"));
+    }
+
+    #[test]
+    fn a_size_that_does_not_exist_is_refused_and_not_promoted() {
+        assert!(matches!(
+            fit(&named("m5.huge"), need(2, 1_024)),
+            Err(Unfit::NoSuchSize { alternatives, .. }) if !alternatives.is_empty()
+        ));
+        assert!(matches!(fit(&named("m5.metal"), need(2, 1_024)), Ok(Fit::Promoted { .. })));
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub struct Deployment {
     /// The enclave's vsock context id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enclave_cid: Option<u32>,
+    /// How often the enclave ended by itself and was started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u32>,
     /// When each phase was first entered: phase to RFC 3339 time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub phases: BTreeMap<String, String>,

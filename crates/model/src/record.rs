@@ -99,7 +99,7 @@ pub enum RestartPolicy {
     Always,
     /// Report it as failed.
     Never,
-    /// Start it again unless it ended with success.
+    /// Start it again. nitro-cli does not tell how an enclave ended, so each end counts as a failure.
     #[default]
     OnFailure,
 }

@@ -105,11 +105,12 @@ proptest! {
         }
         let status = world.status();
         match status.as_str() {
+            // Nothing was ever asked for: the web app overwrote its request before it was read.
+            _ if world.entry.is_none() => prop_assert_eq!(world.alive(), 0),
             "DEPLOYED" => prop_assert_eq!(world.alive(), 1),
             "DESTROYED" | "FAILED" => prop_assert_eq!(world.alive(), 0),
             "" => prop_assert_eq!(world.alive(), 0, "the record is gone"),
-            // A status that is no request, on a record for which nothing was ever started.
-            other => prop_assert!(world.entry.is_none(), "stuck in {}: {:?}", other, world.entry),
+            other => prop_assert!(false, "stuck in {}: {:?}", other, world.entry),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::world::{LaunchFate, World, host_failure, image_pcrs, record_with, see
 use bailey_lifecycle::{InstanceState, Step, ledger::State};
 use bailey_model::{failure::FailureCode, hosts::HostPhase};
 use serde_json::json;
+use sha2::Digest as _;
 
 #[test]
 fn the_seeds_record_is_deployed_and_destroyed() {
@@ -394,10 +395,115 @@ fn silence_alone_never_ends_a_deployed_enclave() {
     world.deploy();
     world.observed.clear();
     world.sees_instances = false;
-    world.later(10 * 24 * 3_600);
+    world.later(3_599);
     world.settle();
     assert_eq!(world.status(), "DEPLOYED");
     assert_eq!(world.alive(), 1);
+}
+
+#[test]
+fn an_enclave_attests_again_in_time_and_its_reports_form_a_chain() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    for hour in 1..=4 {
+        world.later(3_600);
+        world.settle();
+        assert_eq!(
+            (world.status().as_str(), world.attribute("phase")),
+            ("DEPLOYED", "RUNNING".into())
+        );
+        world.host_works();
+        world.settle();
+        assert_eq!(
+            (world.status().as_str(), world.attribute("phase")),
+            ("DEPLOYED", "RUNNING".into())
+        );
+        assert_eq!(world.reports.len(), hour + 1);
+    }
+    assert_eq!(world.attribute("generation"), 1);
+    let mut previous = None;
+    for report in world.reports.values() {
+        let parsed: serde_json::Value = serde_json::from_str(report).unwrap();
+        assert_eq!(parsed["previous"].as_str().map(str::to_owned), previous);
+        previous = Some(hex::encode(sha2::Sha256::digest(report)));
+    }
+    assert_eq!(
+        previous,
+        world.entry.as_ref().unwrap().chain.as_ref().map(|head| head.sha256.clone())
+    );
+}
+
+#[test]
+fn an_enclave_that_does_not_attest_again_is_degraded_and_ended_in_the_end() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.later(3_600);
+    world.settle();
+    for miss in 1..=3 {
+        world.later(300);
+        world.settle();
+        assert_eq!(
+            (world.status().as_str(), world.attribute("phase")),
+            ("DEPLOYED", "DEGRADED".into())
+        );
+        let warnings = world.attribute("deployment")["warnings"].to_string();
+        assert!(warnings.contains(&format!("{miss} times in a row: no answer")), "{warnings}");
+    }
+    world.later(300);
+    world.settle();
+    assert_eq!(world.status(), "FAILED");
+    assert_eq!(world.attribute("error_type"), "AttestationUnavailable");
+    assert_eq!(world.alive(), 0);
+}
+
+#[test]
+fn an_enclave_that_attests_again_after_misses_is_degraded_no_more() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.later(3_600);
+    world.settle();
+    world.later(300);
+    world.settle();
+    assert_eq!(world.attribute("phase"), "DEGRADED");
+    world.host_works();
+    world.settle();
+    assert_eq!(world.attribute("phase"), "RUNNING");
+}
+
+#[test]
+fn a_rejected_renewal_degrades_and_keeps_what_was_proven() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    let proven = world.attribute("attestation");
+    world.later(3_600);
+    world.settle();
+    for desired in world.desired.values_mut() {
+        desired.assignments[0].nonce.bytes.0[0] ^= 1;
+    }
+    world.host_works();
+    world.settle();
+    assert_eq!(
+        (world.status().as_str(), world.attribute("phase")),
+        ("DEPLOYED", "DEGRADED".into())
+    );
+    assert_eq!(world.attribute("attestation"), proven);
+    assert_eq!(world.reports.len(), 2, "the rejection is reported too");
+}
+
+/// The coordinator is away while the enclave answers, and for longer than the nonce lives.
+#[test]
+fn a_renewal_that_no_coordinator_looked_at_is_no_miss() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.later(3_600);
+    world.settle();
+    world.host_works();
+    world.later(3_600);
+    world.settle();
+    assert_eq!(world.attribute("phase"), "RUNNING");
+    world.host_works();
+    world.settle();
+    assert_eq!(world.reports.len(), 2);
 }
 
 #[test]

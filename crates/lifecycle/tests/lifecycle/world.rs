@@ -118,6 +118,8 @@ impl World {
                 strict_instance_types: false,
                 absence_grace: Duration::from_mins(1),
                 nonce_ttl: Duration::from_mins(5),
+                reattest_interval: Duration::from_hours(1),
+                reattest_misses: 3,
                 deploy_timeout: Duration::from_mins(30),
                 host_timeout: Duration::from_mins(5),
                 drain_timeout: Duration::from_mins(1),
@@ -224,7 +226,11 @@ impl World {
                     .or_insert_with(|| judgement.report.clone());
                 assert_eq!(*stored, judgement.report, "a report was changed");
                 if !crash {
-                    let next = outcome::report_stored(self.entry.as_ref().unwrap(), self.now);
+                    let next = outcome::report_stored(
+                        self.entry.as_ref().unwrap(),
+                        &self.config,
+                        self.now,
+                    );
                     self.save(next);
                 }
             }

@@ -138,8 +138,7 @@ async fn images_that_cannot_be_read_or_are_none_fail_before_anything_is_started(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn enclaves_that_do_not_start_or_answer_or_lie_fail_and_are_ended() {
-    let mut system = System::without_coordinator(&[("attest_timeout_s", 5)]).await;
-    system.cloud.start_coordinator().unwrap();
+    let system = System::start_with(&[], &[("attest_timeout_s", 5)]).await;
     let modes = [
         "no-heartbeat",
         "mute",

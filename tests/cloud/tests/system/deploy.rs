@@ -4,8 +4,9 @@ use crate::{
     images::{self, program},
     system::{System, record, seed_record},
 };
-use bailey_model::report::Report;
+use bailey_model::{S3Location, report::Report};
 use serde_json::json;
+use sha2::Digest as _;
 use std::{fs, process::Command};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,8 +82,32 @@ async fn a_report_verifies_offline_under_its_own_root_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_running_enclave_attests_again_and_its_reports_form_a_chain() {
+    let system = System::start_with(&[("reattest_interval_s", 1)], &[]).await;
+    system.put_record(&record("again", &json!({}))).await.unwrap();
+    let is_third = |record: &bailey_local_cloud::local::Record| {
+        let report = record.get("attestation").and_then(|proof| proof["report"].as_str());
+        report.is_some_and(|report| report.ends_with("/1/0000000003.json"))
+    };
+    let renewed = system.becomes("again", "a third report", is_third).await;
+    assert_eq!(renewed["status"], "DEPLOYED");
+    let mut previous = None;
+    for sequence in 1..=3 {
+        let key = format!("reports/again/1/{sequence:010}.json");
+        let bucket = system.names().reports_bucket.clone();
+        let stored = system.object(&S3Location { bucket, key }).await.unwrap();
+        let report: Report = serde_json::from_slice(&stored).unwrap();
+        assert_eq!((report.sequence, report.previous), (sequence, previous));
+        previous = Some(hex::encode(sha2::Sha256::digest(&stored)));
+    }
+    let simulation = system.simulation().await.unwrap();
+    assert_eq!(simulation.enclave_launches(), 1, "the same enclave answered each time");
+    system.destroy_all(&["again"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_that_trusts_aws_alone_rejects_the_local_root() {
-    let mut system = System::without_coordinator(&[]).await;
+    let mut system = System::without_coordinator(&[], &[]).await;
     system.cloud.trust_aws_only();
     system.cloud.start_coordinator().unwrap();
     system.put_record(&seed_record()).await.unwrap();

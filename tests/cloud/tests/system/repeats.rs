@@ -20,7 +20,7 @@ async fn the_same_stream_event_twice_launches_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unrelated_edit_while_pending_deploy_launches_once_and_is_kept() {
-    let mut system = System::without_coordinator(&[]).await;
+    let mut system = System::without_coordinator(&[], &[]).await;
     system.put_record(&seed_record()).await.unwrap();
     system.set_attribute(ID, "name", &json!("first")).await.unwrap();
     system.ec2().inject("RunInstances", 1, FaultKind::HoldBefore).await.unwrap();

@@ -9,7 +9,7 @@ const ID: &str = "test-enclave-001";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_killed_between_intent_and_launch_launches_once() {
-    let mut system = System::without_coordinator(&[]).await;
+    let mut system = System::without_coordinator(&[], &[]).await;
     // The call arrives and has no effect: the intent is written, nothing is launched.
     system.ec2().inject("RunInstances", 1, FaultKind::HoldBefore).await.unwrap();
     system.put_record(&seed_record()).await.unwrap();
@@ -27,7 +27,7 @@ async fn a_coordinator_killed_between_intent_and_launch_launches_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_killed_after_the_launch_and_before_its_answer_finds_the_instance() {
-    let mut system = System::without_coordinator(&[]).await;
+    let mut system = System::without_coordinator(&[], &[]).await;
     system.ec2().inject("RunInstances", 1, FaultKind::HoldAfter).await.unwrap();
     system.put_record(&seed_record()).await.unwrap();
     system.cloud.start_coordinator().unwrap();

@@ -27,18 +27,28 @@ impl Deref for System {
 impl System {
     /// Starts everything, with quick deadlines, and the coordinator.
     pub(crate) async fn start() -> Self {
-        let mut system = Self::without_coordinator(&[]).await;
+        Self::start_with(&[], &[]).await
+    }
+
+    /// As [`System::start`], with more settings for the coordinator and the agents.
+    pub(crate) async fn start_with(coordinator: &[(&str, i64)], agents: &[(&str, i64)]) -> Self {
+        let mut system = Self::without_coordinator(coordinator, agents).await;
         system.cloud.start_coordinator().unwrap();
         system
     }
 
-    /// Starts everything but the coordinator; `settings` are added to the agents' configuration.
-    pub(crate) async fn without_coordinator(settings: &[(&str, i64)]) -> Self {
+    /// As [`System::start_with`], but without starting the coordinator.
+    pub(crate) async fn without_coordinator(
+        coordinator: &[(&str, i64)],
+        agents: &[(&str, i64)],
+    ) -> Self {
         let mut options = Options::find().unwrap();
-        for (name, value) in [("sweep_interval_s", 2), ("stream_poll_ms", 100)] {
-            options.coordinator_settings.insert(name.to_owned(), toml::Value::Integer(value));
+        let quick = [("sweep_interval_s", 2), ("stream_poll_ms", 100)];
+        for (name, value) in quick.iter().chain(coordinator) {
+            let value = toml::Value::Integer(*value);
+            options.coordinator_settings.insert((*name).to_owned(), value);
         }
-        for (name, value) in settings {
+        for (name, value) in agents {
             options.agent_settings.insert((*name).to_owned(), toml::Value::Integer(*value));
         }
         let cloud = LocalCloud::start(options).await.unwrap();
