@@ -1,6 +1,6 @@
 # Every task of a developer, by name. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: build clean demo deny dev docs eif-oracle help lint setup test
+.PHONY: bench build clean demo deny dev docs eif-oracle help lint setup test
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ docs: ## The API documentation
 
 deny: ## Licences, banned crates and sources of the dependencies
 	@scripts/deny
+
+bench: ## What verifying an attestation document costs, as ratios
+	@scripts/bench
 
 eif-oracle: ## Our images and measurements against AWS's own library (minutes; installs libssl-dev)
 	@scripts/eif-oracle

@@ -52,8 +52,18 @@ impl Evidence {
     }
 }
 
+/// Reads the report in a file, and the bytes that it consists of.
+pub(crate) fn read_report(path: &Path) -> Result<(Vec<u8>, Report), EvidenceError> {
+    let bytes = File::open(path)
+        .and_then(bounded)
+        .map_err(|source| EvidenceError::Read { file: path.to_owned(), source })?;
+    let report = parse_report(&bytes)
+        .map_err(|source| EvidenceError::Content { file: path.to_owned(), source })?;
+    Ok((bytes, report))
+}
+
 /// Reads one byte more than is allowed, so that too much can be told from enough.
-fn bounded(source: impl Read) -> io::Result<Vec<u8>> {
+pub(crate) fn bounded(source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(REPORT_LIMIT).unwrap_or(u64::MAX).saturating_add(1);
     source.take(limit).read_to_end(&mut bytes)?;
@@ -62,6 +72,9 @@ fn bounded(source: impl Read) -> io::Result<Vec<u8>> {
 
 /// Reads a report of the schema that this version knows.
 pub(crate) fn parse_report(bytes: &[u8]) -> Result<Report, ContentError> {
+    if bytes.len() > REPORT_LIMIT {
+        return Err(ContentError::TooLarge);
+    }
     let json: Value =
         serde_json::from_slice(bytes).map_err(|source| ContentError::Json { source })?;
     match json.get("schema").and_then(Value::as_str) {

@@ -212,4 +212,4 @@ fn not_checked(demands: &Demands, as_of: AsOf) -> Vec<NotChecked> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,12 +9,15 @@
 //! | `render` | what people read, as pure functions from data to text |
 //! | `watching` | which line of a deploy's life to print next |
 //! | `evidence`, `judge`, `claims` | what `verify` reads, judges, and compares |
+//! | `history` | an enclave's chain of reports, and what is wrong with it |
 //! | `table`, `objects` | DynamoDB and S3 |
 
 mod call_error;
 mod claims;
+mod digest;
 mod evidence;
 mod exit;
+mod history;
 mod instant;
 mod judge;
 mod nonce;
@@ -22,6 +25,8 @@ mod objects;
 mod output;
 mod pcr_file;
 mod render;
+#[cfg(test)]
+mod report_schema;
 mod screen;
 mod table;
 mod verbs;

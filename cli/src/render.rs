@@ -1,5 +1,7 @@
 //! What people read: pure functions from data to text.
 
+mod history;
+mod instants;
 mod layout;
 mod list;
 mod measurement;
@@ -8,10 +10,12 @@ mod report;
 mod verification;
 mod way;
 
+pub(crate) use history::history;
+pub(crate) use instants::instants;
 pub(crate) use list::list;
 pub(crate) use measurement::{description, measurement};
 pub(crate) use record::record;
-pub(crate) use report::report;
+pub(crate) use report::{Form, report};
 pub(crate) use verification::verification;
 pub(crate) use way::{closing, line};
 
@@ -19,7 +23,7 @@ use bailey_attestation::Outcome;
 use bailey_model::{Pcr, PcrSet, report::Verdict};
 
 /// The phases in the order in which an enclave goes through them.
-pub(crate) const PHASES: [&str; 14] = [
+pub(crate) const PHASES: [&str; 16] = [
     "ACCEPTED",
     "LAUNCHING",
     "BOOTING",
@@ -28,11 +32,13 @@ pub(crate) const PHASES: [&str; 14] = [
     "STARTING",
     "ATTESTING",
     "VERIFYING",
+    "REATTESTING",
     "RUNNING",
     "DEGRADED",
     "DRAINING",
     "TERMINATING",
     "DESTROYED",
+    "REFUSED",
     "FAILED",
 ];
 

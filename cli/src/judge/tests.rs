@@ -4,7 +4,7 @@ use bailey_model::{Base64Bytes, EnclaveId, Generation, Pcr, PcrSet, binding, rep
 use bailey_simulated_nsm::{Attestation, Authority, Enclave, Mode, SimulatedNsm};
 use std::collections::BTreeMap;
 
-const NOW: u64 = 1_735_732_800_000;
+pub(crate) const NOW: u64 = 1_735_732_800_000;
 const HOUR: u64 = 3_600_000;
 const ROLE: &str = "arn:aws:iam::123456789012:role/parent";
 const NONCE: [u8; 32] = [7; 32];
@@ -12,12 +12,12 @@ const NONCE: [u8; 32] = [7; 32];
 /// What somebody does to a copy of a report.
 type Edit = fn(&mut report::Report);
 
-struct Scene {
-    roots: TrustedRoots,
+pub(crate) struct Scene {
+    pub(crate) roots: TrustedRoots,
     document: Vec<u8>,
 }
 
-fn scene(mode: Mode) -> Scene {
+pub(crate) fn scene(mode: Mode) -> Scene {
     let authority = Authority::generate().unwrap();
     let parent = authority.instance("i-0123", ROLE, NOW).unwrap();
     let enclave = Enclave {
@@ -36,7 +36,7 @@ fn scene(mode: Mode) -> Scene {
 }
 
 impl Scene {
-    fn demands(&self) -> Demands {
+    pub(crate) fn demands(&self) -> Demands {
         Demands {
             roots: self.roots.clone(),
             nonce: None,
@@ -52,9 +52,10 @@ impl Scene {
     }
 
     /// The report that a coordinator would write of the document.
-    fn report(&self, verdict: report::Verdict) -> report::Report {
+    pub(crate) fn report(&self, verdict: report::Verdict) -> report::Report {
         let verification =
             verify(&self.document, &policy(&self.demands(), AsOf::Now(UnixMillis(NOW))));
+        let checks = serde_json::to_value(&verification.checks).unwrap();
         let document = verification.result.unwrap();
         let summaries = document.certificates().iter();
         report::Report {
@@ -69,7 +70,7 @@ impl Scene {
             document: Base64Bytes(self.document.clone()),
             nonce: Base64Bytes(NONCE.to_vec()),
             nonce_issued_at: UnixMillis(NOW - 100),
-            checks: Vec::new(),
+            checks: serde_json::from_value(checks).unwrap(),
             pcrs: document.pcrs().iter().map(|(index, pcr)| (*index, Pcr(*pcr))).collect(),
             expected_pcrs: PcrSet::from([(0, Pcr([0xa0; 48]))]),
             pcr_source: report::PcrSource::Record,

@@ -126,6 +126,7 @@ fn proof(proof: &AttestationView) -> String {
         ("expected by".to_owned(), format!("the {}", proof.pcr_source.as_str())),
         ("report".to_owned(), proof.report.clone()),
     ];
+    pairs.extend(proof.chain_head.iter().map(|head| ("chain head".to_owned(), head.clone())));
     pairs.extend(super::registers(&proof.pcrs));
     section("Attestation", &pairs)
 }

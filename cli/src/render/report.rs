@@ -1,30 +1,52 @@
 //! An attestation report as an auditor reads it.
 
-use super::{layout::section, mark, meaning};
+mod facts;
+mod html;
+mod markdown;
+
+use super::{instants, layout::section, mark};
+use crate::digest::Digest;
 use bailey_attestation::Outcome;
 use bailey_model::{
     PcrSet,
     report::{Certificate, Check, Report, Verdict},
 };
+use std::fmt::Write as _;
 
-/// The whole report: the verdict first, then what it rests on.
-pub(crate) fn report(report: &Report) -> String {
-    let verdict = match (report.verdict, &report.rejection) {
-        (Some(verdict), None) => {
-            format!("{}  {}", verdict.as_str().to_uppercase(), meaning(verdict))
-        }
-        (_, Some(code)) => format!("REJECTED  {code}: do not trust this enclave"),
-        (None, None) => "NO VERDICT  the report says neither that nor why not".to_owned(),
-    };
-    let mut text = format!("{}\n", crate::output::one_line(&verdict));
-    text.push_str(&section("Report", &subject(report)));
+/// A form for people.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    /// One page that needs nothing else.
+    Html,
+    /// Markdown, as GitHub reads it.
+    Markdown,
+    /// Text for a terminal.
+    Text,
+}
+
+/// The whole report: the verdict first, then what it rests on. `sha256` is that of the file.
+pub(crate) fn report(report: &Report, sha256: Digest, form: Form) -> String {
+    match form {
+        Form::Html => html::html(report, sha256),
+        Form::Markdown => markdown::markdown(report, sha256),
+        Form::Text => text(report, sha256),
+    }
+}
+
+fn text(report: &Report, sha256: Digest) -> String {
+    let (word, meaning, _) = facts::verdict(report);
+    let mut text = format!("{}\n", crate::output::one_line(&format!("{word} {meaning}")));
+    for caution in facts::cautions(report) {
+        let _ = writeln!(text, "! {caution}");
+    }
+    text.push_str(&section("Report", &subject(report, sha256)));
     text.push_str(&section("Checks", &checks(&report.checks)));
     text.push_str(&section("Measurements", &measurements(report)));
     text.push_str(&section("Certificates, root first", &certificates(&report.certificates)));
     text
 }
 
-fn subject(report: &Report) -> Vec<(&'static str, String)> {
+fn subject(report: &Report, sha256: Digest) -> Vec<(&'static str, String)> {
     let host = &report.host;
     let previous = report.previous.as_ref();
     let software: Vec<_> =
@@ -40,6 +62,7 @@ fn subject(report: &Report) -> Vec<(&'static str, String)> {
     pairs.push(("nonce", hex::encode(report.nonce.as_slice())));
     pairs.push(("nonce issued", report.nonce_issued_at.to_string()));
     pairs.push(("document", format!("{} bytes", report.document.as_slice().len())));
+    pairs.push(("this report", format!("SHA-256 {sha256}")));
     pairs.push((
         "previous",
         previous.map_or_else(|| "none".to_owned(), |hash| format!("SHA-256 {hash}")),
@@ -63,13 +86,13 @@ fn checks(checks: &[Check]) -> Vec<(String, String)> {
 
 /// What a check came to, in one line.
 pub(super) fn checked(outcome: Outcome, expected: Option<&str>, found: Option<&str>) -> String {
-    let expected = expected.unwrap_or("nothing in particular");
-    let found = found.unwrap_or("nothing");
+    let expected = expected.map_or_else(|| "nothing in particular".to_owned(), instants);
+    let found = found.map_or_else(|| "nothing".to_owned(), instants);
     match outcome {
         Outcome::Failed => format!("wanted {expected}; found {found}"),
         Outcome::NotChecked => "not reached".to_owned(),
         Outcome::Passed if expected == found => "as demanded".to_owned(),
-        Outcome::Passed => found.to_owned(),
+        Outcome::Passed => found,
         Outcome::Waived => format!("not asked for; found {found}"),
     }
 }
@@ -114,11 +137,11 @@ fn certificates(certificates: &[Certificate]) -> Vec<(String, String)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use serde_json::json;
 
-    fn example() -> Report {
+    pub(super) fn example() -> Report {
         let pcr = "ab".repeat(48);
         serde_json::from_value(json!({
             "schema": bailey_model::report::SCHEMA, "enclave_id": "demo", "generation": 2,
@@ -133,6 +156,8 @@ mod tests {
                  "found": "absent"},
                 {"name": "debug", "outcome": "failed", "expected": "not debug mode",
                  "found": "debug mode"},
+                {"name": "timestamp", "outcome": "passed",
+                 "expected": "at most 1735733100000", "found": "1735732799500"},
                 {"name": "pcr_0", "outcome": "not_checked", "expected": "ab"},
             ],
             "pcrs": {"0": pcr}, "expected_pcrs": {"0": pcr, "1": pcr}, "pcr_source": "record",
@@ -147,17 +172,26 @@ mod tests {
 
     #[test]
     fn a_report_starts_with_its_verdict_and_holds_all_that_it_rests_on() {
-        assert_eq!(report(&example()), EXPECTED.replace("$AB", &"ab".repeat(48)));
+        let caution = facts::cautions(&example())[0];
+        let expected = EXPECTED
+            .replace("$AB", &"ab".repeat(48))
+            .replace("$LOCAL", caution)
+            .replace("$EMPTY", &Digest::of(b"").to_string());
+        assert_eq!(text(&example(), Digest::of(b"")), expected);
     }
 
     #[test]
     fn the_zeros_of_debug_mode_are_not_held_against_the_expectation() {
         let debug = Report { verdict: Some(Verdict::Debug), ..example() };
-        assert!(report(&debug).contains("not compared: zero in debug mode (by the record)"));
+        assert!(
+            text(&debug, Digest::of(b""))
+                .contains("not compared: zero in debug mode (by the record)")
+        );
     }
 
     const EXPECTED: &str = "\
 VERIFIED authentic, and measures what the record demands
+! $LOCAL
 
 Report
   enclave        demo, generation 2
@@ -168,6 +202,7 @@ Report
   nonce          00ff
   nonce issued   2025-01-01T11:59:59Z
   document       3 bytes
+  this report    SHA-256 $EMPTY
   previous       none
   software       bailey-agent 0.1.0
 
@@ -176,6 +211,7 @@ Checks
   ✓ nonce       as demanded
   – public_key  not asked for; found absent
   ✗ debug       wanted not debug mode; found debug mode
+  ✓ timestamp   2025-01-01T11:59:59.5Z
   – pcr_0       not reached
 
 Measurements
@@ -191,7 +227,7 @@ Certificates, root first
         let mut rejected = example();
         rejected.verdict = None;
         rejected.rejection = Some("NonceMismatch".to_owned());
-        let text = report(&rejected);
+        let text = text(&rejected, Digest::of(b""));
         assert!(text.starts_with("REJECTED NonceMismatch: do not trust this enclave\n"), "{text}");
     }
 }

@@ -1,8 +1,8 @@
 //! The judgement on a report or a document, as people read it.
 
-use super::{layout::section, mark, report::checked};
+use super::{instants, layout::section, mark, report::checked};
 use crate::{judge::Judgement, output::one_line};
-use bailey_attestation::{Check, DocumentSummary, Outcome};
+use bailey_attestation::{Check, DocumentSummary};
 use bailey_model::UnixMillis;
 
 /// The judgement first, then each check, then, loudly, what was not checked.
@@ -20,14 +20,8 @@ pub(crate) fn verification(judgement: &Judgement) -> String {
 }
 
 fn headline(judgement: &Judgement) -> String {
-    if let Some(rejection) = &judgement.rejection {
-        return format!("REJECTED {}: {}", rejection.code, rejection.message);
-    }
-    if let Some(check) = judgement.report_checks.iter().find(|c| c.outcome == Outcome::Failed) {
-        return format!(
-            "REJECTED {}: the document is authentic, but the report says otherwise",
-            check.name
-        );
+    if let Some(reason) = judgement.refusal() {
+        return format!("REJECTED {}", instants(&reason));
     }
     let debug = judgement.document.as_ref().is_some_and(|document| document.debug);
     let extent = if judgement.not_checked.is_empty() { "" } else { " as far as it was checked" };
@@ -67,7 +61,8 @@ fn contents(document: &DocumentSummary) -> String {
     section("The document", &pairs)
 }
 
-fn open(judgement: &Judgement) -> String {
+/// What nobody asked for.
+pub(super) fn open(judgement: &Judgement) -> String {
     let pairs: Vec<_> = judgement
         .not_checked
         .iter()
@@ -80,6 +75,7 @@ fn open(judgement: &Judgement) -> String {
 mod tests {
     use super::*;
     use crate::judge::{NotChecked, RejectionView};
+    use bailey_attestation::Outcome;
 
     fn check(name: &str, outcome: Outcome) -> Check {
         let found = (outcome != Outcome::NotChecked).then(|| "this".to_owned());

@@ -1,8 +1,10 @@
 //! `bailey verify`
 
 use crate::{
+    digest::Digest,
     evidence::Evidence,
     exit::{Advise, Exit, Outcome},
+    history::{self, Ends, Entry},
     judge::{AsOf, Demands, judge},
     nonce::NonceArgument,
     output,
@@ -22,7 +24,17 @@ use std::{
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// A report, or a document (COSE_Sign1, binary or base64); - reads standard input
-    file: PathBuf,
+    #[arg(required_unless_present = "chain")]
+    file: Option<PathBuf>,
+    /// Check an enclave's whole history: a directory of its reports, as they lie in the bucket
+    #[arg(long, value_name = "DIR", requires = "head", conflicts_with_all = ["file", "nonce"])]
+    chain: Option<PathBuf>,
+    /// The SHA-256 with which the history must end
+    #[arg(long, value_name = "SHA256", requires = "chain")]
+    head: Option<Digest>,
+    /// The SHA-256 of the report before the first, when the directory does not reach back to it
+    #[arg(long, value_name = "SHA256", requires = "chain")]
+    from: Option<Digest>,
     /// Trust the root certificate in this PEM file instead of AWS's; may be given several times
     #[arg(long, value_name = "PEM")]
     root: Vec<PathBuf>,
@@ -58,10 +70,15 @@ Without further flags it judges authenticity alone: that the document was signed
 root. What no flag asked for is listed as not checked. A report must also say of its document what \
 the document says of itself.
 
+With --chain, every report must also name the SHA-256 of the one before it, from the first up to \
+the head: what is missing, edited, moved or foreign is named. A report of a rejection is not \
+accepted there either.
+
 Examples:
   bailey verify report.json --require-production --pcr 0=3f9a…
   bailey verify document.bin --nonce 00ff… --max-age 300
   bailey verify report.json --root local-root.pem --at document
+  bailey verify --chain reports/demo --head 9f86d081…
 
 Exit codes: 0 accepted, 1 rejected, 2 a file could not be read.";
 
@@ -70,6 +87,15 @@ Exit codes: 0 accepted, 1 rejected, 2 a file could not be read.";
 enum At {
     Document,
     Time(UnixMillis),
+}
+
+impl At {
+    fn as_of(self) -> AsOf {
+        match self {
+            Self::Document => AsOf::DocumentsOwn,
+            Self::Time(at) => AsOf::Stated(at),
+        }
+    }
 }
 
 impl FromStr for At {
@@ -87,10 +113,24 @@ impl FromStr for At {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let evidence = Evidence::read(&args.file)?;
-    let as_of = as_of(args.at, &evidence, bailey_runtime::now());
-    let (json, demands) = (args.json, demands(args)?);
-    let judgement = judge(&evidence, &demands, as_of);
+    match (&args.file, &args.chain, args.head) {
+        (_, Some(directory), Some(head)) => {
+            let entries = history::read(directory)?;
+            let ends = Ends { from: args.from, head };
+            verify_chain(entries, ends, args)
+        }
+        (Some(file), ..) => {
+            let evidence = Evidence::read(file)?;
+            verify_file(&evidence, args)
+        }
+        (None, ..) => Err(NothingToVerify.into()),
+    }
+}
+
+fn verify_file(evidence: &Evidence, args: Args) -> Outcome {
+    let as_of = as_of(args.at, evidence, bailey_runtime::now());
+    let json = args.json;
+    let judgement = judge(evidence, &demands(args)?, as_of);
     if json {
         output::print_json(&judgement)?;
     } else {
@@ -99,12 +139,23 @@ pub(crate) fn run(args: Args) -> Outcome {
     Ok(if judgement.accepted { Exit::Done } else { Exit::Negative })
 }
 
+fn verify_chain(entries: Vec<Entry>, ends: Ends, args: Args) -> Outcome {
+    let (at, json) = (args.at, args.json);
+    let as_of = |judged_at| at.map_or(AsOf::Report(judged_at), At::as_of);
+    let history = history::judge_all(entries, ends, &demands(args)?, as_of);
+    if json {
+        output::print_json(&history)?;
+    } else {
+        output::print(&render::history(&history))?;
+    }
+    Ok(if history.accepted { Exit::Done } else { Exit::Negative })
+}
+
 /// A report is judged as of its own time, since its certificates live for hours; a document, which
 /// names no other time than one of its own, as of now.
 fn as_of(asked: Option<At>, evidence: &Evidence, now: UnixMillis) -> AsOf {
     match (asked, evidence) {
-        (Some(At::Document), _) => AsOf::DocumentsOwn,
-        (Some(At::Time(at)), _) => AsOf::Stated(at),
+        (Some(at), _) => at.as_of(),
         (None, Evidence::Report(report)) => AsOf::Report(report.judged_at),
         (None, Evidence::Document(_)) => AsOf::Now(now),
     }
@@ -136,6 +187,13 @@ fn root(file: &Path) -> Result<RootFingerprint, RootError> {
     RootFingerprint::of_pem(&text)
         .map_err(|source| RootError::Content { file: file.to_owned(), source })
 }
+
+/// The command line names neither a file nor a history.
+#[derive(Debug, thiserror::Error)]
+#[error("there is nothing to verify: name a file, or --chain and --head")]
+struct NothingToVerify;
+
+impl Advise for NothingToVerify {}
 
 /// Why a root cannot be trusted.
 #[derive(Debug, thiserror::Error)]

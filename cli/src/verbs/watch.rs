@@ -81,6 +81,7 @@ pub(crate) async fn follow(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let deadline = goal.limit.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut failures = 0;
+    let mut seen_phase = None;
     loop {
         look.tick().await;
         let looked = match deadline {
@@ -88,7 +89,7 @@ pub(crate) async fn follow(
             Some(deadline) => tokio::time::timeout_at(deadline, snapshot(table, id)).await.ok(),
         };
         let view = match looked {
-            None => return Err(timed_out(id, &goal).into()),
+            None => return Err(timed_out(id, &goal, seen_phase).into()),
             Some(Ok(view)) => view,
             Some(Err(error)) if error.passes() && failures < FAILURES => {
                 failures += 1;
@@ -97,6 +98,7 @@ pub(crate) async fn follow(
             Some(Err(error)) => return Err(error.into()),
         };
         failures = 0;
+        seen_phase = view.projection.as_ref().map(|projection| projection.phase.clone());
         if tell(&screen, &mut watching, &view)? == Audience::Gone {
             return Ok(Exit::Done);
         }
@@ -135,8 +137,8 @@ fn written_at(view: &RecordView) -> UnixMillis {
     written.unwrap_or_else(bailey_runtime::now)
 }
 
-fn timed_out(id: &EnclaveId, goal: &Goal) -> TimeoutError {
-    TimeoutError { id: id.clone(), seconds: goal.limit.timeout.unwrap_or_default() }
+fn timed_out(id: &EnclaveId, goal: &Goal, phase: Option<String>) -> TimeoutError {
+    TimeoutError { id: id.clone(), seconds: goal.limit.timeout.unwrap_or_default(), phase }
 }
 
 /// Why a look at the record showed nothing.
@@ -166,10 +168,14 @@ impl Advise for WatchError {
 
 /// What was waited for did not come in time.
 #[derive(Debug, thiserror::Error)]
-#[error("`{id}` is not there yet after {seconds} seconds")]
+#[error("`{id}` is not there yet after {seconds} seconds{}", phase.as_ref().map_or_else(
+    String::new, |phase| format!("; it is in phase {phase}")
+))]
 struct TimeoutError {
     id: EnclaveId,
     seconds: u64,
+    /// The phase that was seen last; none when no coordinator has written one.
+    phase: Option<String>,
 }
 
 impl Advise for TimeoutError {
@@ -178,6 +184,11 @@ impl Advise for TimeoutError {
     }
 
     fn advice(&self) -> Option<String> {
-        Some(format!("it goes on without a watcher; `bailey show {}` tells how far it is", self.id))
+        Some(if self.phase.is_some() {
+            format!("it goes on without a watcher; `bailey show {}` tells how far it is", self.id)
+        } else {
+            "no coordinator has taken it up: is bailey-coordinator running on this table?"
+                .to_owned()
+        })
     }
 }

@@ -3,7 +3,9 @@
 use x509_cert::Certificate as X509;
 use x509_cert::certificate::Version;
 use x509_cert::der::oid::AssociatedOid;
-use x509_cert::der::{Decode, Encode, oid::ObjectIdentifier};
+use x509_cert::der::{
+    self, Decode, Encode, Header, Reader as _, SliceReader, oid::ObjectIdentifier,
+};
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::name::Name;
@@ -78,10 +80,18 @@ impl Certificate {
                 .to_vec(),
             constraints: extensions.constraints,
             key_usage: extensions.key_usage,
-            signed: body.to_der().map_err(|cause| malformed(cause.to_string()))?,
+            signed: body_of(der).map_err(|cause| malformed(cause.to_string()))?.to_vec(),
             signature: parsed.signature().as_bytes().ok_or_else(not_octets)?.to_vec(),
         })
     }
+}
+
+/// The first part of a certificate, tbsCertificate, as it is encoded: what the issuer has signed
+/// (RFC 5280, section 4.1.1.3).
+fn body_of(certificate: &[u8]) -> der::Result<&[u8]> {
+    let mut reader = SliceReader::new(certificate)?;
+    Header::decode(&mut reader)?;
+    reader.tlv_bytes()
 }
 
 /// The extensions that are understood here.

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::certificate::Certificate;
+use crate::name::text_of;
+use crate::report::Stage;
 use crate::signature::{AuthorityKey, DocumentKey};
 use crate::{CertificatePosition, Rejection, RootFingerprint, TrustedRoots};
 
@@ -22,6 +24,21 @@ pub struct CertificateSummary {
     pub not_after_ms: u64,
     /// SHA-256 of its DER, in hex.
     pub sha256: String,
+}
+
+/// A chain whose certificates passed every check but for the time, which [`Self::is_valid_at`] asks.
+#[derive(Debug)]
+pub(crate) struct VerifiedChain {
+    /// The key that must have signed the document.
+    pub(crate) document_key: DocumentKey,
+    /// What the certificates say, root first.
+    pub(crate) certificates: Vec<CertificateSummary>,
+    /// The checks that were made, and what was found.
+    pub(crate) findings: Vec<(Stage, String)>,
+    /// When the last certificate became valid, in milliseconds since the Unix epoch.
+    not_before_ms: u64,
+    /// When the first certificate ceases to be.
+    not_after_ms: u64,
 }
 
 /// A chain in the making: read, and then checked method by method.
@@ -119,9 +136,12 @@ impl Chain {
         Ok(())
     }
 
-    /// Each certificate is signed by the one before it, and the root by itself.
+    /// Each certificate below the root is signed by the one before it.
+    ///
+    /// The root's own signature says nothing (RFC 5280, section 6.1, leaves trust anchors out): the
+    /// fingerprint by which the root is trusted is over all of its bytes, the signature's too.
     pub(crate) fn check_signatures(&self) -> Result<(), Rejection> {
-        for (_, key, certificate) in self.links() {
+        for (_, key, certificate) in self.links().skip(1) {
             if !key.signed(&certificate.signed, &certificate.signature) {
                 return Err(Rejection::CertificateSignature { certificate: certificate.position });
             }
@@ -129,9 +149,15 @@ impl Chain {
         Ok(())
     }
 
-    /// The key that must have signed the document.
-    pub(crate) fn document_key(&self) -> &DocumentKey {
-        &self.document_key
+    /// The chain after its checks, which found `findings`.
+    pub(crate) fn into_verified(self, findings: Vec<(Stage, String)>) -> VerifiedChain {
+        VerifiedChain {
+            certificates: self.summary(),
+            not_before_ms: self.not_before_ms(),
+            not_after_ms: self.not_after_ms(),
+            document_key: self.document_key,
+            findings,
+        }
     }
 
     /// How many certificates the chain has.
@@ -144,12 +170,15 @@ impl Chain {
         self.certificates().map(|certificate| certificate.not_after_ms).min().unwrap_or(0)
     }
 
-    /// What the certificates say, root first.
-    pub(crate) fn summary(&self) -> Vec<CertificateSummary> {
+    fn not_before_ms(&self) -> u64 {
+        self.certificates().map(|certificate| certificate.not_before_ms).max().unwrap_or(u64::MAX)
+    }
+
+    fn summary(&self) -> Vec<CertificateSummary> {
         self.certificates()
             .zip(&self.fingerprints)
             .map(|(certificate, fingerprint)| CertificateSummary {
-                subject: certificate.subject.to_string(),
+                subject: text_of(&certificate.subject),
                 serial: certificate.serial.clone(),
                 not_before_ms: certificate.not_before_ms,
                 not_after_ms: certificate.not_after_ms,
@@ -168,6 +197,13 @@ impl Chain {
         issuers
             .zip(self.certificates())
             .map(|((issuer, key), certificate)| (issuer, key, certificate))
+    }
+}
+
+impl VerifiedChain {
+    /// Whether every certificate is valid at `at_ms`, by the rule of [`Chain::check_validity`].
+    pub(crate) fn is_valid_at(&self, at_ms: u64, skew_ms: u64) -> bool {
+        at_ms.saturating_add(skew_ms) >= self.not_before_ms && at_ms <= self.not_after_ms
     }
 }
 

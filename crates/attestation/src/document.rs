@@ -115,8 +115,8 @@ impl AttestationDocument {
         &self.bundle
     }
 
-    pub(crate) fn claims(&self) -> &Claims {
-        &self.claims
+    pub(crate) fn into_claims(self) -> Claims {
+        self.claims
     }
 }
 

@@ -37,23 +37,51 @@
 //! assert_eq!(rejection.code(), "wrong_type");
 //! ```
 //!
-//! # What is assumed
-//! The AWS Nitro root key signs truthfully, SHA-2 and ECDSA over P-384 hold, and the caller's clock
-//! is right within [`Policy::skew_ms`]. Nothing is assumed of whoever carried the document: every
-//! byte of the input may be hostile. Reading never panics, never recurses and allocates no more than
-//! a small multiple of the input's length.
+//! # Threat model
+//! What is protected is the decision to trust an enclave: to send it secrets, or to call it
+//! verified.
+//!
+//! **The attacker** writes the input. They own the network, and the parent instance with all its
+//! tools; they may run enclaves of their own on parents of their own, hold any number of genuine
+//! documents, old ones and such of other enclaves, and have a certificate authority that AWS knows
+//! nothing of. They know this code.
+//!
+//! **Assumed** are that the AWS Nitro root key and those that it vouches for sign truthfully, that
+//! SHA-2 and ECDSA over P-384 hold, and that the caller's clock is right within
+//! [`Policy::skew_ms`].
+//!
+//! **They cannot**, under a policy that asks for it, have a document accepted that no Nitro module
+//! signed, that was changed, that runs other code, runs in debug mode, comes from another parent
+//! or answers another question. They cannot make the reader panic, recurse or allocate more than a
+//! small multiple of the input's length, nor have more checked than the nine signatures of the
+//! longest chain; the [table](#rejections) says which check stands against what.
+//!
+//! **Not covered**: an enclave whose reviewed code is itself wrong; revocation, for which leaves
+//! live 3 hours instead; a verifier that was given the wrong policy; and secrecy, for a document
+//! is public.
 //!
 //! # What a verified document does not say
 //! That it is fresh, unless the policy names a nonce or an age; that it answers only once, which the
 //! caller ensures by accepting a nonce once. Several encodings of one signed statement exist (with or
 //! without a tag, for one), so replays are told by the nonce and never by the document's bytes.
 //!
+//! # Speed
+//! A document has five signatures: its own and those of the four certificates below the root. What
+//! else is done with it is small beside them. Whoever sees many documents of the same enclaves
+//! keeps a [`ChainCache`] and calls [`verify_cached()`]: one signature each.
+//!
 //! # Guarantees
 //! The crate does no I/O, reads no clock and takes roots, time and every rule from its arguments.
-
+//!
+//! # Rejections
+//! Every [`Rejection::code`], in the order of the checks. "AWS" is AWS's *Nitro Enclaves Attestation
+//! Process*, with the section; "policy" names the field of [`Policy`] that asks for the check.
+//!
+#![doc = include_str!("../rejections.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod cache;
 mod cbor;
 mod certificate;
 mod chain;
@@ -61,6 +89,7 @@ mod document;
 mod envelope;
 mod limits;
 mod measurement;
+mod name;
 mod policy;
 mod rejection;
 mod report;
@@ -69,6 +98,7 @@ mod rules;
 mod signature;
 mod verify;
 
+pub use cache::ChainCache;
 pub use chain::CertificateSummary;
 pub use document::AttestationDocument;
 pub use measurement::{PcrValue, pcr3_for_role, pcr4_for_instance};
@@ -78,4 +108,4 @@ pub use policy::{
 pub use rejection::{CertificatePosition, Rejection};
 pub use report::{Check, Outcome, Verification};
 pub use roots::{FingerprintError, RootFingerprint, TrustedRoots};
-pub use verify::{DocumentSummary, VerifiedDocument, verify};
+pub use verify::{DocumentSummary, VerifiedDocument, verify, verify_cached};

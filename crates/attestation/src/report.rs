@@ -68,6 +68,16 @@ impl Stage {
         Self::DocumentSignature,
     ];
 
+    /// Those that depend on the certificates and the trusted roots alone, and on the time.
+    const CHAIN: [Self; 6] = [
+        Self::Root,
+        Self::Certificates,
+        Self::ChainNames,
+        Self::ChainConstraints,
+        Self::ChainValidity,
+        Self::ChainSignatures,
+    ];
+
     fn name(self) -> &'static str {
         match self {
             Self::Structure => "structure",
@@ -131,6 +141,22 @@ impl Ledger {
         };
         self.note(stage.name(), outcome, found);
         result.map(|(yielded, _)| yielded)
+    }
+
+    /// What the checks of the certificates found.
+    pub(crate) fn chain_findings(&self) -> Vec<(Stage, String)> {
+        let found = |stage: &Stage| {
+            let made = self.checks.iter().find(|check| check.name == stage.name())?;
+            Some((*stage, made.found.clone()?))
+        };
+        Stage::CHAIN.iter().filter_map(found).collect()
+    }
+
+    /// Notes checks of the certificates that were made before, and passed.
+    pub(crate) fn note_findings(&mut self, findings: &[(Stage, String)]) {
+        for (stage, found) in findings {
+            self.note(stage.name(), Outcome::Passed, found.clone());
+        }
     }
 
     /// Notes how a rule came out.

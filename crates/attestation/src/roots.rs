@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use x509_cert::der::Document;
 
 /// SHA-256 of a root certificate's DER.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RootFingerprint([u8; 32]);
 
 /// Why a text gives no [`RootFingerprint`].
@@ -52,6 +52,10 @@ impl RootFingerprint {
             _ => Err(FingerprintError::NotPem),
         }
     }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl fmt::Display for RootFingerprint {
@@ -93,6 +97,14 @@ impl TrustedRoots {
     #[must_use]
     pub fn contains(&self, root: RootFingerprint) -> bool {
         self.0.contains(&root)
+    }
+
+    /// Each of them once, in an order that does not depend on how they were named.
+    pub(crate) fn sorted(&self) -> Vec<RootFingerprint> {
+        let mut roots = self.0.clone();
+        roots.sort_unstable();
+        roots.dedup();
+        roots
     }
 }
 

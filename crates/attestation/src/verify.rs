@@ -1,15 +1,17 @@
 //! The judgement on a document.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Chain, trusted_root};
+use crate::cache::ChainKey;
+use crate::chain::{Chain, VerifiedChain, trusted_root};
 use crate::document::{AttestationDocument, Claims};
 use crate::envelope::Envelope;
 use crate::policy::{Policy, VerifyTime};
 use crate::report::{Ledger, Stage};
-use crate::{CertificateSummary, PcrValue, Rejection, Verification, rules};
+use crate::{CertificateSummary, ChainCache, PcrValue, Rejection, Verification, rules};
 
 /// Judges a document, a COSE_Sign1, by `policy`.
 ///
@@ -17,18 +19,19 @@ use crate::{CertificateSummary, PcrValue, Rejection, Verification, rules};
 /// the document says about its enclave is looked at only after its signature was found good.
 #[must_use]
 pub fn verify(bytes: &[u8], policy: &Policy) -> Verification {
-    let rules = rules::of(policy);
-    let mut ledger = Ledger::planned(policy, &rules);
-    let result = authenticate(bytes, policy, &mut ledger).and_then(|authentic| {
-        for rule in &rules {
-            ledger.rule(rule, rule.judge(&authentic.claims))?;
-        }
-        Ok(authentic)
-    });
-    Verification { checks: ledger.into_checks(), result }
+    judge(bytes, policy, None)
 }
 
-/// A document that passed [`verify()`], and can be made by it alone.
+/// [`verify()`] with the chains that were verified before: checks and result are the same.
+///
+/// A document whose certificates are in `cache` costs one signature; one with others costs as much
+/// as without it, and its certificates are in the cache afterwards if they were found good.
+#[must_use]
+pub fn verify_cached(bytes: &[u8], policy: &Policy, cache: &ChainCache) -> Verification {
+    judge(bytes, policy, Some(cache))
+}
+
+/// A document that passed [`verify()`] or [`verify_cached()`], and can be made by them alone.
 ///
 /// What it proves is what the policy asked: see [`Verification::checks`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,10 +127,23 @@ pub struct DocumentSummary {
     pub certificates: Vec<CertificateSummary>,
 }
 
+fn judge(bytes: &[u8], policy: &Policy, cache: Option<&ChainCache>) -> Verification {
+    let rules = rules::of(policy);
+    let mut ledger = Ledger::planned(policy, &rules);
+    let result = authenticate(bytes, policy, cache, &mut ledger).and_then(|authentic| {
+        for rule in &rules {
+            ledger.rule(rule, rule.judge(&authentic.claims))?;
+        }
+        Ok(authentic)
+    });
+    Verification { checks: ledger.into_checks(), result }
+}
+
 /// Establishes that the document was signed by a Nitro module under a trusted root.
 fn authenticate(
     bytes: &[u8],
     policy: &Policy,
+    cache: Option<&ChainCache>,
     ledger: &mut Ledger,
 ) -> Result<VerifiedDocument, Rejection> {
     let (envelope, document) = ledger.stage(Stage::Structure, || {
@@ -135,6 +151,46 @@ fn authenticate(
         let document = AttestationDocument::parse_payload(&envelope.payload)?;
         Ok(((envelope, document), format!("as expected, {} bytes", bytes.len())))
     })?;
+    let chain = match cache {
+        None => Arc::new(verified_chain(&document, policy, ledger)?),
+        Some(cache) => cached_chain(&document, policy, cache, ledger)?,
+    };
+    ledger.stage(Stage::DocumentSignature, || {
+        if !chain.document_key.signed(&envelope) {
+            return Err(Rejection::CoseSignature);
+        }
+        Ok(((), "good".to_owned()))
+    })?;
+    Ok(VerifiedDocument {
+        claims: document.into_claims(),
+        certificates: chain.certificates.clone(),
+    })
+}
+
+/// The chain out of the cache if it is there and valid; a chain that is not is verified, and so is
+/// one that is not valid at the time, for the reason to be named.
+fn cached_chain(
+    document: &AttestationDocument,
+    policy: &Policy,
+    cache: &ChainCache,
+    ledger: &mut Ledger,
+) -> Result<Arc<VerifiedChain>, Rejection> {
+    let key = ChainKey::of(document, &policy.roots);
+    if let Some(chain) = cache.find(key, time_of(document, policy), policy.skew_ms) {
+        ledger.note_findings(&chain.findings);
+        return Ok(chain);
+    }
+    let chain = Arc::new(verified_chain(document, policy, ledger)?);
+    cache.insert(key, Arc::clone(&chain));
+    Ok(chain)
+}
+
+fn verified_chain(
+    document: &AttestationDocument,
+    policy: &Policy,
+    ledger: &mut Ledger,
+) -> Result<VerifiedChain, Rejection> {
+    let as_expected = |()| ((), "as expected".to_owned());
     ledger.stage(Stage::Root, || {
         trusted_root(document.bundle(), &policy.roots).map(|root| ((), root.to_string()))
     })?;
@@ -143,32 +199,20 @@ fn authenticate(
         let found = format!("{} certificates", chain.len());
         Ok((chain, found))
     })?;
-    check_chain(&chain, document.claims(), policy, ledger)?;
-    ledger.stage(Stage::DocumentSignature, || {
-        if !chain.document_key().signed(&envelope) {
-            return Err(Rejection::CoseSignature);
-        }
-        Ok(((), "good".to_owned()))
-    })?;
-    Ok(VerifiedDocument { claims: document.claims().clone(), certificates: chain.summary() })
-}
-
-fn check_chain(
-    chain: &Chain,
-    claims: &Claims,
-    policy: &Policy,
-    ledger: &mut Ledger,
-) -> Result<(), Rejection> {
-    let as_expected = |()| ((), "as expected".to_owned());
-    let at_ms = match policy.time {
-        VerifyTime::At(at_ms) => at_ms,
-        VerifyTime::DocumentsOwn => claims.timestamp_ms,
-    };
     ledger.stage(Stage::ChainNames, || chain.check_names().map(as_expected))?;
     ledger.stage(Stage::ChainConstraints, || chain.check_constraints().map(as_expected))?;
     ledger.stage(Stage::ChainValidity, || {
-        chain.check_validity(at_ms, policy.skew_ms)?;
+        chain.check_validity(time_of(document, policy), policy.skew_ms)?;
         Ok(((), format!("all valid until {}", chain.not_after_ms())))
     })?;
-    ledger.stage(Stage::ChainSignatures, || chain.check_signatures().map(as_expected))
+    ledger.stage(Stage::ChainSignatures, || chain.check_signatures().map(as_expected))?;
+    Ok(chain.into_verified(ledger.chain_findings()))
+}
+
+/// The time at which the certificates must be valid, in milliseconds since the Unix epoch.
+fn time_of(document: &AttestationDocument, policy: &Policy) -> u64 {
+    match policy.time {
+        VerifyTime::At(at_ms) => at_ms,
+        VerifyTime::DocumentsOwn => document.timestamp_ms(),
+    }
 }

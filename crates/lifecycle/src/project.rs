@@ -75,7 +75,11 @@ fn projection(entry: &Entry, view: &View<'_>) -> Projection {
         error: None,
         error_message: None,
         error_type: None,
-        attestation: entry.attested.as_ref().filter(|_| is_live).map(attestation),
+        attestation: entry
+            .attested
+            .as_ref()
+            .filter(|_| is_live)
+            .map(|attested| attestation(entry, attested)),
     };
     let is_destroyed = matches!(entry.state, State::Ended { outcome: Outcome::Destroyed, .. });
     let failure = entry.failure.as_ref().or(entry.refused.as_ref()).filter(|_| !is_destroyed);
@@ -185,13 +189,14 @@ fn progress(
     of_this.map(ProgressView::from)
 }
 
-fn attestation(attested: &Attested) -> AttestationView {
+fn attestation(entry: &Entry, attested: &Attested) -> AttestationView {
     AttestationView {
         verdict: attested.verdict,
         pcrs: attested.pcrs.clone(),
         pcr_source: attested.pcr_source,
         verified_at: attested.verified_at.to_string(),
         report: attested.report.clone(),
+        chain_head: entry.chain.as_ref().map(|head| head.sha256.clone()),
     }
 }
 

@@ -380,11 +380,11 @@ fn draining(
     });
     let is_gone = view.instance.is_some_and(InstanceState::is_gone);
     // A host whose agent was never heard of runs nothing that could be drained.
-    let is_done = is_drained || is_gone || view.observed.is_none();
-    if is_done || now >= deadline {
+    let nothing_runs = is_drained || is_gone || view.observed.is_none();
+    if nothing_runs || now >= deadline {
         let state = State::Terminating { host: host.clone(), outcome, since: now };
         let mut entry = entry.clone();
-        if !is_done {
+        if !nothing_runs {
             let seconds = config.drain_timeout.as_secs();
             entry.note(now, format!("not drained within {seconds} s; terminated all the same"));
         }

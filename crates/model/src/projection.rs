@@ -138,6 +138,10 @@ pub struct AttestationView {
     pub verified_at: String,
     /// `s3://` location of the report.
     pub report: String,
+    /// SHA-256 of the newest report of the enclave's chain, in hex; it may be a later one, of a
+    /// rejection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain_head: Option<String>,
 }
 
 /// Formats the times of phases for [`Deployment::phases`].

@@ -9,10 +9,13 @@
 )]
 
 mod accepted;
+mod cached;
 mod common;
+mod corpus;
 mod mutated;
 mod real;
 mod rejected_certificates;
 mod rejected_encodings;
 mod rejected_policies;
 mod reports;
+mod shipped;

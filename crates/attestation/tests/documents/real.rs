@@ -1,18 +1,12 @@
 //! A document that AWS's root signed, from the test data of a package that ships one.
 
-use std::path::PathBuf;
-use std::process::Command;
-use std::{env, fs};
-
 use bailey_attestation::{
     CertificatePosition, Policy, Rejection, RootFingerprint, TrustedRoots, VerifyTime,
     pcr4_for_instance,
 };
 
 use crate::common::{AUTHORITY, accept, policy, reject};
-
-/// When the document was made: 2025-01-06 16:07:05 UTC, in milliseconds since the Unix epoch.
-const MADE_MS: u64 = 1_736_179_625_000;
+use crate::shipped::{MADE_MS, document};
 
 #[test]
 fn a_document_of_aws_is_accepted_at_its_own_time_under_the_root_of_aws() {
@@ -51,39 +45,4 @@ fn a_document_of_aws_is_refused_under_any_other_root() {
 
 fn at(time: VerifyTime) -> Policy {
     Policy { roots: TrustedRoots::aws(), time, ..policy() }
-}
-
-fn document() -> Vec<u8> {
-    fs::read(package("nitro_attest").join("tests/fixtures/attestation.cose")).unwrap()
-}
-
-/// Where cargo has unpacked a package that this crate depends on, wherever its home is.
-fn package(name: &str) -> PathBuf {
-    let output = cargo(&["metadata", "--format-version=1", "--filter-platform", &host()]);
-    let metadata: serde_json::Value = serde_json::from_str(&output).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let manifest = packages
-        .iter()
-        .find(|package| package["name"] == name)
-        .and_then(|package| package["manifest_path"].as_str())
-        .unwrap();
-    PathBuf::from(manifest).parent().unwrap().to_owned()
-}
-
-/// The platform that cargo runs on; packages for others may not have been fetched.
-fn host() -> String {
-    let version = cargo(&["-vV"]);
-    version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
-}
-
-fn cargo(arguments: &[&str]) -> String {
-    // Cargo names itself to the tests that it runs.
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }

@@ -365,11 +365,11 @@ fn a_certificate_signed_by_a_stranger_is_refused() {
 }
 
 #[test]
-fn a_root_whose_own_signature_is_bad_is_refused_even_when_it_is_trusted() {
-    let rejection = with_der(Bundle(0), |der| {
-        let mut der = der.to_vec();
-        *der.last_mut().unwrap() ^= 1;
-        der
-    });
-    assert_eq!(rejection, Rejection::CertificateSignature { certificate: Bundle(0) });
+fn a_root_is_trusted_with_all_of_its_bytes() {
+    let mut bundle = CHAIN.bundle.clone();
+    *bundle[0].last_mut().unwrap() ^= 1;
+    let found = RootFingerprint::of_der(&bundle[0]).to_string();
+    let bundle = Value::Array(bundle.into_iter().map(Value::Bytes).collect());
+    let document = builder(&CHAIN).with("cabundle", bundle).sign(&CHAIN.key).unwrap();
+    assert_eq!(reject(&document, &policy()), Rejection::RootNotTrusted { found });
 }

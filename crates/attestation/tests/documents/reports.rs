@@ -102,3 +102,15 @@ fn every_rejection_has_a_code_of_its_own() {
         code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
     }));
 }
+
+#[test]
+fn the_table_of_the_documentation_has_every_code_with_what_it_prevents_and_its_source() {
+    let table = include_str!("../../rejections.md");
+    let rows = table.lines().skip(2).map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [code, prevents, source] = cells[..] else { panic!("{line}") };
+        assert!(prevents.starts_with("that ") && !source.is_empty(), "{line}");
+        code.trim_matches('`')
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), Rejection::CODES);
+}
