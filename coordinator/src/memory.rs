@@ -1,6 +1,6 @@
 //! What a running coordinator remembers to spare calls. Nothing depends on it.
 
-use bailey_lifecycle::InstanceState;
+use bailey_lifecycle::{InstanceState, ledger::Host};
 use bailey_model::{EnclaveId, UnixMillis};
 use std::{
     collections::{HashMap, HashSet},
@@ -100,9 +100,21 @@ impl Memory {
         self.lock().instances.insert(instance_id.to_owned(), state);
     }
 
-    /// Notes whose enclave a host runs.
-    pub fn host_belongs(&self, instance_arn: &str, owner: Owner) {
-        self.lock().owners.insert(instance_arn.to_owned(), owner);
+    /// Notes the host on which an enclave runs, none when it has none.
+    ///
+    /// Any other host that it was on is no longer its: another coordinator may have ended it, and
+    /// then nobody else would forget it here.
+    pub fn runs_on(&self, enclave_id: &EnclaveId, host: Option<&Host>) {
+        let mut inner = self.lock();
+        inner.owners.retain(|_, owner| owner.enclave_id != *enclave_id);
+        if let Some(host) = host {
+            let owner = Owner {
+                enclave_id: enclave_id.clone(),
+                instance_id: host.instance_id.clone(),
+                launched_at: host.launched_at,
+            };
+            inner.owners.insert(host.instance_arn.clone(), owner);
+        }
     }
 
     /// Whose enclave a host runs, when this process has seen its entry.
@@ -206,6 +218,26 @@ mod tests {
         assert_eq!(memory.trouble("a").as_deref(), Some("request 1"));
         memory.failed("a", "read".to_owned(), "request 3".to_owned());
         assert_eq!(memory.trouble("a").as_deref(), Some("request 3"));
+    }
+
+    #[test]
+    fn a_host_that_another_coordinator_ended_is_forgotten_with_the_next_look() {
+        let memory = Memory::beginning(UnixMillis(0));
+        let id = "enc_1".parse().unwrap();
+        let host = |name: &str| Host {
+            instance_id: name.to_owned(),
+            instance_arn: format!("arn/{name}"),
+            instance_type: "m5.xlarge".parse().unwrap(),
+            availability_zone: String::new(),
+            launched_at: UnixMillis(0),
+            desired_version: 1,
+        };
+        memory.runs_on(&id, Some(&host("i-1")));
+        assert_eq!(memory.owner("arn/i-1"), Some(id.clone()));
+        memory.runs_on(&id, Some(&host("i-2")));
+        assert_eq!(memory.owner("arn/i-1"), None);
+        memory.runs_on(&id, None);
+        assert_eq!(memory.owners(), []);
     }
 
     #[test]

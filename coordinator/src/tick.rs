@@ -2,7 +2,7 @@
 
 use crate::{
     ec2::{self, Ec2Error, LaunchAnswer},
-    memory::{Memory, Owner, SentBefore},
+    memory::{Memory, SentBefore},
     store::{HostView, Hosts, Ledger, ReadRecord, Records, Reports, StoreError, Written},
 };
 use bailey_lifecycle::{
@@ -120,17 +120,11 @@ impl Coordinator {
     }
 
     async fn look_at_host(&self, seen: &mut Seen) -> Result<(), TickError> {
-        let entry = seen.entry.as_ref();
-        seen.host = match entry.and_then(|entry| Some((&entry.id, entry.state.host()?))) {
-            Some((id, host)) => {
-                let owner = Owner {
-                    enclave_id: id.clone(),
-                    instance_id: host.instance_id.clone(),
-                    launched_at: host.launched_at,
-                };
-                self.memory.host_belongs(&host.instance_arn, owner);
-                self.hosts.read(&host.instance_arn).await.map_err(TickError::Store)?
-            }
+        let Some(entry) = &seen.entry else { return Ok(()) };
+        let host = entry.state.host();
+        self.memory.runs_on(&entry.id, host);
+        seen.host = match host {
+            Some(host) => self.hosts.read(&host.instance_arn).await.map_err(TickError::Store)?,
             None => HostView::default(),
         };
         Ok(())

@@ -10,7 +10,7 @@ use crate::{
 };
 use bailey_attestation::{
     BytesRule, DebugRule, InstanceBinding, ModuleIdRule, Outcome, PcrRule, PcrWanted, Policy,
-    Rejection, Verification, VerifiedDocument, VerifyTime, verify,
+    Verification, VerifiedDocument, VerifyTime, verify,
 };
 use bailey_model::{
     Base64Bytes, Pcr, PcrSet, UnixMillis, binding,
@@ -160,8 +160,7 @@ fn failure(
     now: UnixMillis,
 ) -> Option<Failure> {
     if let Err(rejection) = &verification.result {
-        let message =
-            format!("{}: {} (report: {location})", rejection.code(), with_causes(rejection));
+        let message = format!("{}: {rejection} (report: {location})", rejection.code());
         return Some(Failure::new(FailureCode::AttestationRejected, message, now));
     }
     let verdict = verdict.filter(|verdict| *verdict != Verdict::Verified)?;
@@ -172,17 +171,6 @@ fn failure(
         );
         Failure::new(FailureCode::NotVerified, message, now)
     })
-}
-
-/// The rejection's text with its causes.
-fn with_causes(rejection: &Rejection) -> String {
-    let mut text = rejection.to_string();
-    let mut cause = std::error::Error::source(rejection);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Ten digits, so that the keys of a chain sort in its order.

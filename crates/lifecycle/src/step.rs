@@ -191,10 +191,7 @@ fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Con
         return save(reissued(entry, waiting, view, since));
     }
     if is_unwritten(host, view) {
-        return Step::WriteDesired {
-            instance_arn: host.instance_arn.clone(),
-            desired: desired(entry, host, nonce),
-        };
+        return write_desired(entry, host, nonce);
     }
     let progress = assignment
         .filter(|assignment| assignment.phase == HostPhase::Fetching)
@@ -236,14 +233,6 @@ struct Running<'a> {
     renewal: &'a Renewal,
 }
 
-impl Running<'_> {
-    /// The next nonce, with `bytes`.
-    fn next_nonce(&self, bytes: [u8; 32], now: UnixMillis) -> Nonce {
-        let sequence = self.sequence.saturating_add(1);
-        Nonce { bytes: Base64Bytes(bytes.to_vec()), issued_at: now, sequence }
-    }
-}
-
 fn deployed(entry: &Entry, running: &Running<'_>, view: &View<'_>, config: &Config) -> Step {
     let now = view.now;
     if let Some(failure) = lost(view.instance, running.host, now) {
@@ -279,7 +268,7 @@ fn started_again(
     next.attested = None;
     next.state = State::Deploying {
         host: next_desired(running.host.clone()),
-        nonce: running.next_nonce(view.fresh, now),
+        nonce: nonce_after(running.sequence, view),
         since: now,
         restarts: assignment.restarts,
     };
@@ -288,7 +277,7 @@ fn started_again(
 
 /// The entry with a new nonce outstanding for an enclave that runs.
 fn asked_again(entry: &Entry, running: &Running<'_>, renewal: Renewal, view: &View<'_>) -> Entry {
-    let nonce = running.next_nonce(view.fresh, view.now);
+    let nonce = nonce_after(running.sequence, view);
     let mut next = entry.clone();
     next.state = State::Deployed {
         host: next_desired(running.host.clone()),
@@ -337,10 +326,7 @@ fn renewing(
                 Err(failure) => save(failed(entry, failure, now)),
             }
         }
-        None if is_unwritten(host, view) => Step::WriteDesired {
-            instance_arn: host.instance_arn.clone(),
-            desired: desired(entry, host, nonce),
-        },
+        None if is_unwritten(host, view) => write_desired(entry, host, nonce),
         None => Step::Wait(Some(nonce_ends)),
     }
 }
@@ -403,7 +389,16 @@ fn is_unwritten(host: &Host, view: &View<'_>) -> bool {
     view.desired_written.max(seen) < host.desired_version
 }
 
-fn desired(entry: &Entry, host: &Host, nonce: &Nonce) -> Desired {
+/// The nonce that follows the one with this sequence.
+fn nonce_after(sequence: u64, view: &View<'_>) -> Nonce {
+    Nonce {
+        bytes: Base64Bytes(view.fresh.to_vec()),
+        issued_at: view.now,
+        sequence: sequence.saturating_add(1),
+    }
+}
+
+fn write_desired(entry: &Entry, host: &Host, nonce: &Nonce) -> Step {
     let assignments = entry.spec.iter().map(|spec| {
         let configuration = &spec.configuration;
         Assignment {
@@ -422,16 +417,14 @@ fn desired(entry: &Entry, host: &Host, nonce: &Nonce) -> Desired {
             nonce: nonce.clone(),
         }
     });
-    Desired { version: host.desired_version, drain: false, assignments: assignments.collect() }
+    let desired =
+        Desired { version: host.desired_version, drain: false, assignments: assignments.collect() };
+    Step::WriteDesired { instance_arn: host.instance_arn.clone(), desired }
 }
 
 /// The entry with a new nonce in the place of one that nobody answered in time.
 fn reissued(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, since: UnixMillis) -> Entry {
-    let nonce = Nonce {
-        bytes: Base64Bytes(view.fresh.to_vec()),
-        issued_at: view.now,
-        sequence: waiting.nonce.sequence.saturating_add(1),
-    };
+    let nonce = nonce_after(waiting.nonce.sequence, view);
     let restarts = view.assignment(entry).map_or(waiting.restarts, |a| a.restarts);
     let host = next_desired(waiting.host.clone());
     let mut next = entry.clone();
