@@ -1,9 +1,9 @@
 # Every task of a developer, by name. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: bench build clean demo deny dev docs eif-oracle help lint setup test
+.PHONY: bench build clean demo deny dev docs eif-oracle fuzz help lint report-check setup test
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## One DynamoDB write becomes a verified enclave, and goes away again
 	@scripts/demo
@@ -26,8 +26,14 @@ deny: ## Licences, banned crates and sources of the dependencies
 bench: ## What verifying an attestation document costs, as ratios
 	@scripts/bench
 
+report-check: build ## The HTML reports in a browser: no request, accessible, readable (installs chromium)
+	@scripts/report-check
+
 eif-oracle: ## Our images and measurements against AWS's own library (minutes; installs libssl-dev)
 	@scripts/eif-oracle
+
+fuzz: ## The verifier under libFuzzer, 10 minutes a target (FUZZ_SECONDS changes that)
+	@scripts/fuzz
 
 setup: ## What building and testing need, once
 	@scripts/setup

@@ -92,15 +92,18 @@ impl<'a> Reader<'a> {
 
     /// Reads a byte string.
     pub(crate) fn bytes(&mut self, field: &'static str) -> Result<Cow<'a, [u8]>, Rejection> {
-        self.string(field, BYTES, "a byte string")
+        self.string(field, BYTES, "a byte string", |_| Ok(()))
     }
 
     /// Reads a text string.
     pub(crate) fn text(&mut self, field: &'static str) -> Result<String, Rejection> {
-        let bytes = self.string(field, TEXT, "a text string")?;
-        // Every chunk of an indefinite text must be UTF-8 by itself (RFC 8949, section 3.2.3), but
-        // a text that is valid as a whole cannot be read in two ways.
-        str::from_utf8(&bytes).map(str::to_owned).map_err(|_| Rejection::NotUtf8 { field })
+        // Each chunk is UTF-8 by itself: no character is spread over two (RFC 8949, section 3.2.3).
+        let check = |part: &[u8]| match str::from_utf8(part) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Rejection::NotUtf8 { field }),
+        };
+        let whole = self.string(field, TEXT, "a text string", check)?;
+        String::from_utf8(whole.into_owned()).map_err(|_| Rejection::NotUtf8 { field })
     }
 
     /// Opens an array.
@@ -139,32 +142,29 @@ impl<'a> Reader<'a> {
         Ok(head.argument.map_or(Remaining::UntilBreak, Remaining::Counted))
     }
 
+    /// The bytes of a string, after `check` has seen them as a whole or chunk by chunk.
     fn string(
         &mut self,
         field: &'static str,
         major: u8,
         wanted: &'static str,
+        check: impl Fn(&[u8]) -> Result<(), Rejection>,
     ) -> Result<Cow<'a, [u8]>, Rejection> {
-        let Head { argument: Some(length), .. } = self.head(field, major, wanted)? else {
-            return self.chunks(field, major, wanted).map(Cow::Owned);
-        };
-        self.take_long(length).map(Cow::Borrowed)
-    }
-
-    /// The definite chunks of an indefinite string, up to its end mark.
-    fn chunks(
-        &mut self,
-        field: &'static str,
-        major: u8,
-        wanted: &'static str,
-    ) -> Result<Vec<u8>, Rejection> {
+        if let Some(length) = self.head(field, major, wanted)?.argument {
+            let whole = self.take_long(length)?;
+            check(whole)?;
+            return Ok(Cow::Borrowed(whole));
+        }
+        // The definite chunks of an indefinite string, up to its end mark.
         let mut whole = Vec::new();
         while self.peek()? != BREAK {
             let length = self.definite_head(field, major, wanted)?;
-            whole.extend_from_slice(self.take_long(length)?);
+            let chunk = self.take_long(length)?;
+            check(chunk)?;
+            whole.extend_from_slice(chunk);
         }
         self.take(1)?;
-        Ok(whole)
+        Ok(Cow::Owned(whole))
     }
 
     fn definite_head(
@@ -299,6 +299,16 @@ mod tests {
         assert_eq!(
             Reader::new(b"\x5F\x5F\x41a\xFF\xFF").bytes("f"),
             Err(Rejection::Malformed { at: 1 })
+        );
+    }
+
+    #[test]
+    fn a_character_spread_over_two_chunks_is_refused() {
+        // U+00E9 is the bytes C3 A9.
+        assert_eq!(Reader::new(b"\x7F\x62\xC3\xA9\x61a\xFF").text("f").unwrap(), "\u{E9}a");
+        assert_eq!(
+            Reader::new(b"\x7F\x61\xC3\x61\xA9\xFF").text("f"),
+            Err(Rejection::NotUtf8 { field: "f" })
         );
     }
 

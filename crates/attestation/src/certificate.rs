@@ -61,12 +61,20 @@ impl Certificate {
             return Err(Rejection::CertificateNotCanonical { certificate: position });
         }
         let body = parsed.tbs_certificate();
+        let names = [body.issuer(), body.subject()].into_iter().flat_map(Name::iter);
+        let extensions = body.extensions().map_or(&[][..], Vec::as_slice);
+        let identifiers = names
+            .map(|attribute| &attribute.oid)
+            .chain(extensions.iter().map(|extension| &extension.extn_id));
+        if identifiers.into_iter().any(is_padded) {
+            return Err(Rejection::CertificateNotCanonical { certificate: position });
+        }
         if body.version() != Version::V3 {
             return Err(Rejection::CertificateVersion { certificate: position });
         }
         check_algorithm(position, body.signature())?;
         check_algorithm(position, parsed.signature_algorithm())?;
-        let extensions = Extensions::parse(body.extensions().map_or(&[], Vec::as_slice), position)?;
+        let extensions = Extensions::parse(extensions, position)?;
         let not_octets = || malformed("a bit string does not end with a whole byte".to_owned());
         Ok(Self {
             position,
@@ -84,6 +92,17 @@ impl Certificate {
             signature: parsed.signature().as_bytes().ok_or_else(not_octets)?.to_vec(),
         })
     }
+}
+
+/// Whether a part of the identifier starts with zeros that it does not need (X.690, section
+/// 8.19.2): another spelling, which the parser keeps as it is.
+fn is_padded(identifier: &ObjectIdentifier) -> bool {
+    let mut starts = true;
+    identifier.as_bytes().iter().any(|byte| {
+        let is_padding = starts && *byte == 0x80;
+        starts = *byte < 0x80;
+        is_padding
+    })
 }
 
 /// The first part of a certificate, tbsCertificate, as it is encoded: what the issuer has signed
@@ -131,6 +150,10 @@ impl Extensions {
 impl Constraints {
     fn parse(extension: &Extension, position: CertificatePosition) -> Result<Self, Rejection> {
         let BasicConstraints { ca, path_len_constraint } = content(extension, position)?;
+        if path_len_constraint.is_some() && !ca {
+            let oid = extension.extn_id.to_string();
+            return Err(Rejection::ExtensionMalformed { certificate: position, oid });
+        }
         Ok(Self {
             is_critical: extension.critical,
             is_authority: ca,

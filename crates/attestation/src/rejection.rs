@@ -259,7 +259,7 @@ rejections! {
         /// The extension's object identifier.
         oid: String,
     },
-    /// The content of an extension cannot be read (RFC 5280, section 4.2.1).
+    /// The content of an extension cannot be read, or contradicts itself (RFC 5280, section 4.2.1).
     #[error("{certificate} has a malformed extension {oid}")]
     "extension_malformed" ExtensionMalformed {
         /// Which one.

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use aws_lc_rs::digest::{SHA384, digest};
+use aws_nitro_enclaves_cose::crypto::SigningPrivateKey as _;
 use bailey_attestation::{
     BytesRule, DebugRule, ModuleIdRule, Policy, Rejection, RootFingerprint, TrustedRoots,
     VerifiedDocument, VerifyTime, verify,
 };
 use bailey_simulated_nsm::{
-    Authority, CertificatePlan, Chain, DocumentBuilder, PcrValue, Value, extended_from_zero,
+    Authority, CertificatePlan, Chain, DocumentBuilder, DocumentKey, PcrValue, Value,
+    extended_from_zero,
 };
 
 /// When the documents are made: 2025-10-09, in milliseconds since the Unix epoch.
@@ -67,6 +70,23 @@ pub(crate) fn genuine() -> Vec<u8> {
 /// A genuine statement signed with the leaf of `chain`.
 pub(crate) fn document_of(chain: &Chain) -> Vec<u8> {
     builder(chain).sign(&chain.key).unwrap()
+}
+
+/// The protected header of every genuine document: {1: -35}.
+pub(crate) const PROTECTED: [u8; 4] = [0xA1, 0x01, 0x38, 0x22];
+
+/// The elements of a COSE_Sign1 over bytes that no builder would make, signed by the genuine leaf
+/// (RFC 9052, sections 4.2 and 4.4).
+pub(crate) fn signed_elements(protected: &[u8], payload: &[u8]) -> Vec<Value> {
+    let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
+    let statement = [Value::from("Signature1"), bytes(protected), bytes(&[]), bytes(payload)];
+    let signature = raw_signature(&CHAIN.key, &encoded(&Value::Array(statement.to_vec())));
+    vec![bytes(protected), Value::Map(Vec::new()), bytes(payload), bytes(&signature)]
+}
+
+/// An ECDSA signature as two numbers of 48 bytes.
+pub(crate) fn raw_signature(key: &DocumentKey, message: &[u8]) -> Vec<u8> {
+    key.sign(digest(&SHA384, message).as_ref()).unwrap()
 }
 
 /// The pcrs field with `edit` applied to its entries.

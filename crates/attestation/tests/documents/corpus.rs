@@ -89,6 +89,13 @@ fn every_document_of_the_corpus_is_judged_as_its_index_says() {
     assert_lists_every_file(&entries);
 }
 
+/// Whether there is such a document, and it is judged so.
+pub(crate) fn holds(expected: &str, what: &str) -> bool {
+    let entries = entries();
+    let mut found = entries.iter().filter(|entry| entry.expected == expected && entry.what == what);
+    found.any(|entry| misjudged(entry).is_none())
+}
+
 fn misjudged(entry: &Entry) -> Option<String> {
     let document = fs::read(directory().join(&entry.file)).unwrap();
     let judged = match verify(&document, &entry.terms.policy()).result {

@@ -13,6 +13,7 @@ mod cached;
 mod common;
 mod corpus;
 mod mutated;
+mod peers;
 mod real;
 mod rejected_certificates;
 mod rejected_encodings;

@@ -120,6 +120,15 @@ fn encodings() -> Vec<Case> {
         cases.push(with_der(index, malformed, "a byte after it", |der| [der, &[0]].concat()));
     }
     cases.push(with_der(LEAF, "certificate_not_canonical", "a time in the long form", long_time));
+    cases.push(with_der(
+        LEAF,
+        "certificate_not_canonical",
+        "a name's part in a longer form",
+        |der| {
+            // The object identifier of localityName, 2.5.4.7, and with a zero in front of its last arc.
+            replaced(der, &[0x06, 3, 0x55, 4, 7], &[0x06, 3, 0x55, 0x80, 7])
+        },
+    ));
     cases.push(with_der(LEAF, "certificate_version", "version 2", |der| {
         replaced(der, &[0xA0, 0x03, 0x02, 0x01, 0x02], &[0xA0, 0x03, 0x02, 0x01, 0x01])
     }));
@@ -171,7 +180,13 @@ fn extensions() -> Vec<Case> {
         plan.key_usage = KeyUsage::Missing;
         plan.extensions = vec![extension(&[2, 5, 29, 15], true, &[5, 0])];
     });
-    [twice, unknown, malformed].concat()
+    let contradictory =
+        each(3..4, "extension_malformed", "a path length, and no authority", |_, plan| {
+            plan.constraints = Constraints::Missing;
+            // SEQUENCE { INTEGER 0 }
+            plan.extensions = vec![extension(&[2, 5, 29, 19], true, &[0x30, 3, 2, 1, 0])];
+        });
+    [twice, unknown, malformed, contradictory].concat()
 }
 
 fn constraints() -> Vec<Case> {

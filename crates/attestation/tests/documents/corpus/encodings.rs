@@ -4,7 +4,8 @@ use bailey_simulated_nsm::{DocumentBuilder, DocumentKey, Value};
 
 use super::Case;
 use crate::common::{
-    CHAIN, builder, document_with, elements, encoded, genuine, pcrs_with, replaced,
+    CHAIN, PROTECTED, builder, document_with, elements, encoded, genuine, pcrs_with, replaced,
+    signed_elements,
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -65,6 +66,14 @@ fn bytes_of_the_whole() -> Vec<Case> {
             "a module's name that is not UTF-8",
             replaced(&whole, b"i-0123", b"i-\xFF123"),
         ),
+        Case::refused("not_utf8", "a character spread over two chunks", name_in_chunks()),
+        Case::refused(
+            "truncated",
+            "a header longer than all memory",
+            [&[0x84, 0x5B][..], &[0xFF; 8]].concat(),
+        ),
+        Case::refused("truncated", "more fields than there is memory for", huge_payload()),
+        Case::refused("wrong_type", "ten thousand arrays in each other", nested_arrays()),
         Case::refused("timestamp_zero", "made at the epoch", with_field("timestamp", 0.into())),
     ];
     for cut in [1, 97, whole.len() / 2, whole.len() - 1] {
@@ -76,6 +85,24 @@ fn bytes_of_the_whole() -> Vec<Case> {
         cases.push(Case::refused("digest", what, with_field("digest", found.into())));
     }
     cases
+}
+
+/// The module's name in two chunks, of which the first ends within a character.
+fn name_in_chunks() -> Vec<u8> {
+    let document = with_field("module_id", Value::from("\u{E9}"));
+    let Value::Bytes(payload) = &elements(&document)[2] else { panic!("no payload") };
+    // U+00E9 is the bytes C3 A9.
+    let payload = replaced(payload, b"\x62\xC3\xA9", b"\x7F\x61\xC3\x61\xA9\xFF");
+    encoded(&Value::Array(signed_elements(&PROTECTED, &payload)))
+}
+
+/// A payload that is a map of 2^64 - 1 entries, of which none is there.
+fn huge_payload() -> Vec<u8> {
+    with_elements(|elements| elements[2] = Value::Bytes([&[0xBB][..], &[0xFF; 8]].concat()))
+}
+
+fn nested_arrays() -> Vec<u8> {
+    [&[0x84][..], &[0x81; 10_000]].concat()
 }
 
 fn types() -> Vec<Case> {

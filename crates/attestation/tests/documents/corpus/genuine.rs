@@ -1,12 +1,15 @@
 //! Documents that are good, in the forms in which the module makes them.
 
-use bailey_simulated_nsm::{Chain, DocumentKey, PayloadMap, SignatureForm, Value};
+use bailey_simulated_nsm::{
+    Chain, CustomExtension, DocumentKey, KeyUsage, KeyUsagePurpose, PayloadMap, SignatureForm,
+    Value,
+};
 
 use super::Case;
 use super::index::{Bytes, Pcr, Terms, Wanted};
 use crate::common::{
-    INSTANCE, MADE_MS, MODULE, ROLE, builder, chain_with, document_with, elements, encoded,
-    genuine, pcrs_with,
+    INSTANCE, MADE_MS, MODULE, ROLE, builder, chain_with, document_of, document_with, elements,
+    encoded, genuine, pcrs_with,
 };
 
 const HOUR_MS: u64 = 3_600_000;
@@ -31,12 +34,15 @@ fn forms() -> Vec<Case> {
     let parts: Vec<Vec<u8>> = elements(&genuine()).iter().map(encoded).collect();
     let in_chunks =
         [&[0x9F, 0x5F][..], &parts[0], &[0xFF, 0xBF, 0xFF], &parts[2], &parts[3], &[0xFF]].concat();
+    // An array of 4 in two bytes instead of one.
+    let longer_head = [&[0x98, 4][..], &genuine()[1..]].concat();
     vec![
         Case::accepted("as today's module makes it", genuine()),
         Case::accepted("with the tag of a COSE_Sign1", tagged),
         Case::accepted("a payload map of definite length", definite),
         Case::accepted("fields in another order", reversed),
         Case::accepted("an envelope of indefinite length and chunks", in_chunks),
+        Case::accepted("a length in more bytes than it needs", longer_head),
         Case::accepted("a signature with high s", signed_in(SignatureForm::HighS)),
         Case::accepted("a signature with low s", signed_in(SignatureForm::LowS)),
     ]
@@ -73,11 +79,21 @@ fn contents() -> Vec<Case> {
         Case::accepted("optional fields that are left out", left_out).under(absent.clone()),
         Case::accepted("optional fields that are empty", with_all(Some(b""))).under(absent),
         Case::accepted("optional fields of 1024 bytes", with_all(Some(&[7; 1_024]))),
+        Case::accepted("a leaf with more extensions than AWS's", extended_leaf()),
         Case::accepted("one register", registers(1)),
         Case::accepted("17 registers", registers(17)),
         Case::accepted("32 registers", registers(32)),
         Case::accepted("every rule that can be asked, met", genuine()).under(strictest()),
     ]
+}
+
+/// A leaf whose keyUsage is critical and that has an extension of its own, which is not.
+fn extended_leaf() -> Vec<u8> {
+    let chain = chain_with(|plans| {
+        plans[3].key_usage = KeyUsage::Critical(vec![KeyUsagePurpose::DigitalSignature]);
+        plans[3].extensions = vec![CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0])];
+    });
+    document_of(&chain)
 }
 
 fn strictest() -> Terms {
