@@ -13,8 +13,8 @@ use crate::{
     vsock::{ConnectError, Stream, Vsock},
 };
 use bailey_attestation::{
-    BytesRule, DebugRule, InstanceBinding, ModuleIdRule, PcrRule, PcrWanted, Policy, Rejection,
-    TrustedRoots, VerifyTime, verify,
+    BytesRule, ChainCache, DebugRule, InstanceBinding, ModuleIdRule, PcrRule, PcrWanted, Policy,
+    Rejection, TrustedRoots, VerifyTime, verify_cached,
 };
 use bailey_model::{UnixMillis, binding, failure::FailureCode};
 use bailey_vsock::{
@@ -22,7 +22,7 @@ use bailey_vsock::{
     RefusalCode, RequestError, ResponseError,
     frame::{self, FrameError, HEADER_LEN},
 };
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{sleep, timeout},
@@ -42,6 +42,8 @@ pub struct VsockResponders {
     pub vsock: Vsock,
     /// Under which roots a document is accepted.
     pub roots: TrustedRoots,
+    /// Certificate chains that were verified before.
+    pub chains: Arc<ChainCache>,
     /// The instance that documents must name.
     pub instance_id: String,
     /// How long one nonce may take, all tries together.
@@ -61,7 +63,7 @@ impl Responders for VsockResponders {
             .await
             .unwrap_or(Err(AttestError::NoAnswer { within: self.timeout, last }))?;
         let policy = self.policy(&order, bailey_runtime::now());
-        let verification = verify(&document, &policy);
+        let verification = verify_cached(&document, &policy, &self.chains);
         match verification.result {
             Ok(_) => Ok(document),
             Err(source) => Err(AttestError::Rejected { code: source.code(), source }),

@@ -44,6 +44,7 @@ impl Setup {
         VsockResponders {
             vsock: Vsock::Unix(self.directory.path().to_owned()),
             roots: TrustedRoots::only(vec![root]),
+            chains: Arc::new(ChainCache::new(8)),
             instance_id: INSTANCE.to_owned(),
             timeout,
         }

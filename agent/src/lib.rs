@@ -40,7 +40,7 @@ pub mod upkeep;
 pub mod vsock;
 
 use attest::VsockResponders;
-use bailey_attestation::{FingerprintError, RootFingerprint, TrustedRoots};
+use bailey_attestation::{ChainCache, FingerprintError, RootFingerprint, TrustedRoots};
 use bailey_runtime::Shutdown;
 use command::CommandError;
 use config::{Config, ConfigError, ConfigFile};
@@ -113,6 +113,8 @@ async fn ports(
         responders: Arc::new(VsockResponders {
             vsock: config.vsock()?,
             roots: roots(config)?,
+            // One parent has few chains: its own, renewed every few hours.
+            chains: Arc::new(ChainCache::new(8)),
             instance_id: identity.instance_id.clone(),
             timeout: Duration::from_secs(config.attest_timeout_s),
         }),

@@ -4,14 +4,19 @@
 //! A report that contradicts its document is refused, however good the document is.
 
 use bailey_attestation::{Check, Outcome, VerifiedDocument, pcr3_for_role, pcr4_for_instance};
+use bailey_manifest::TrustedKeys;
 use bailey_model::{
     Pcr, PcrSet, binding,
     report::{PcrSource, Report, Verdict},
 };
 
 /// One check for each thing that a report says and its document can confirm.
-pub(crate) fn compare(report: &Report, document: &VerifiedDocument) -> Vec<Check> {
-    vec![
+pub(crate) fn compare(
+    report: &Report,
+    document: &VerifiedDocument,
+    manifest_keys: &TrustedKeys,
+) -> Vec<Check> {
+    let mut checks = vec![
         nonce(report, document),
         binding(report, document),
         issued_at(report, document),
@@ -21,7 +26,9 @@ pub(crate) fn compare(report: &Report, document: &VerifiedDocument) -> Vec<Check
         pcrs(report, document),
         certificates(report, document),
         verdict(report, document),
-    ]
+    ];
+    checks.extend(manifest(report, document, manifest_keys));
+    checks
 }
 
 /// The greatest difference between the clocks of a module and a coordinator, in milliseconds.
@@ -104,11 +111,53 @@ fn verdict(report: &Report, document: &VerifiedDocument) -> Check {
     check("report_verdict", agrees, strongest.to_string(), found)
 }
 
+/// With keys, a manifest in the report must bear a signature of one of them and state what the
+/// document's registers hold; none when neither the report nor the caller speaks of a manifest.
+fn manifest(report: &Report, document: &VerifiedDocument, keys: &TrustedKeys) -> Option<Check> {
+    let Some(manifest) = &report.manifest else {
+        return (!keys.is_empty()).then(|| no_manifest("the report has none"));
+    };
+    if keys.is_empty() {
+        return Some(Check {
+            name: MANIFEST.to_owned(),
+            outcome: Outcome::Waived,
+            expected: "anything".to_owned(),
+            found: Some(format!("a signature of the key {}", manifest.key_id)),
+        });
+    }
+    let expected = || "a trusted signature over the document's registers".to_owned();
+    let signed = match keys.open(manifest.envelope.as_slice()) {
+        Ok(signed) => signed,
+        Err(error) => return Some(check(MANIFEST, false, expected(), error.to_string())),
+    };
+    let stated = document_pcrs(document);
+    let other = signed.manifest().measurements.pcrs().into_iter().find(|(index, pcr)| {
+        stated.get(index) != Some(pcr) || report.expected_pcrs.get(index) != Some(pcr)
+    });
+    let found = match other {
+        Some((index, pcr)) => format!("PCR{index} {pcr}"),
+        None => format!("that of the key {}", signed.key_id()),
+    };
+    Some(check(MANIFEST, other.is_none(), expected(), found))
+}
+
+const MANIFEST: &str = "report_manifest";
+
+/// The check of a signed manifest where there is none.
+pub(crate) fn no_manifest(found: &str) -> Check {
+    check(MANIFEST, false, "a signed manifest".to_owned(), found.to_owned())
+}
+
 /// The verdict to which document and expectations lead.
 fn strongest(report: &Report, document: &VerifiedDocument) -> Verdict {
     let stated = document_pcrs(document);
     let met = report.expected_pcrs.iter().all(|(index, pcr)| stated.get(index) == Some(pcr));
-    let demanded = report.pcr_source == PcrSource::Record && !report.expected_pcrs.is_empty();
+    let by_somebody_else = match report.pcr_source {
+        PcrSource::Agent => false,
+        PcrSource::Manifest => report.manifest.is_some(),
+        PcrSource::Record => true,
+    };
+    let demanded = by_somebody_else && !report.expected_pcrs.is_empty();
     if document.is_debug() {
         Verdict::Debug
     } else if demanded && met {

@@ -10,6 +10,7 @@ use bailey_attestation::{
     BytesRule, Check, DebugRule, DocumentSummary, InstanceBinding, ModuleIdRule, Outcome, PcrRule,
     PcrWanted, Policy, TrustedRoots, VerifyTime, verify,
 };
+use bailey_manifest::TrustedKeys;
 use bailey_model::UnixMillis;
 use serde::Serialize;
 
@@ -26,6 +27,8 @@ pub(crate) struct Demands {
     pub(crate) max_age_ms: Option<u64>,
     /// The parent on which the enclave must run.
     pub(crate) instance: Option<InstanceBinding>,
+    /// Whose signature the manifest in the report must bear; anybody's when there is none.
+    pub(crate) manifest_keys: TrustedKeys,
     /// Whether debug mode is refused.
     pub(crate) production: bool,
 }
@@ -94,7 +97,12 @@ pub(crate) fn judge(evidence: &Evidence, demands: &Demands, as_of: AsOf) -> Judg
     };
     let verification = verify(document, &policy(demands, as_of));
     let report_checks = match (evidence, &verification.result) {
-        (Evidence::Report(report), Ok(document)) => claims::compare(report, document),
+        (Evidence::Report(report), Ok(document)) => {
+            claims::compare(report, document, &demands.manifest_keys)
+        }
+        (Evidence::Document(_), Ok(_)) if !demands.manifest_keys.is_empty() => {
+            vec![claims::no_manifest("a bare document has none")]
+        }
         _ => Vec::new(),
     };
     let contradicted = report_checks.iter().any(|check| check.outcome == Outcome::Failed);
@@ -109,7 +117,7 @@ pub(crate) fn judge(evidence: &Evidence, demands: &Demands, as_of: AsOf) -> Judg
         roots: demands.roots.to_string(),
         aws_root: demands.roots == TrustedRoots::aws(),
         rejection,
-        not_checked: not_checked(demands, as_of),
+        not_checked: not_checked(demands, evidence, as_of),
         checks: verification.checks,
         report_checks,
         document: verification.result.ok().map(|document| document.summary()),
@@ -164,8 +172,10 @@ impl std::fmt::Display for AsOf {
 }
 
 /// What the demands leave open, with what may be the case because of it.
-fn not_checked(demands: &Demands, as_of: AsOf) -> Vec<NotChecked> {
-    let image_named = demands.pcrs.iter().any(|pcr| matches!(pcr.index, 0..=2 | 8));
+fn not_checked(demands: &Demands, evidence: &Evidence, as_of: AsOf) -> Vec<NotChecked> {
+    let signed = !demands.manifest_keys.is_empty();
+    let has_manifest = matches!(evidence, Evidence::Report(report) if report.manifest.is_some());
+    let image_named = signed || demands.pcrs.iter().any(|pcr| matches!(pcr.index, 0..=2 | 8));
     let open = [
         (
             !image_named,
@@ -173,6 +183,14 @@ fn not_checked(demands: &Demands, as_of: AsOf) -> Vec<NotChecked> {
                 what: "measurements",
                 risk: "any code may run in this enclave",
                 flag: "--pcr 0=HEX",
+            },
+        ),
+        (
+            has_manifest && !signed,
+            NotChecked {
+                what: "the manifest's signature",
+                risk: "anybody may have said what the image measures to",
+                flag: "--manifest-key",
             },
         ),
         (

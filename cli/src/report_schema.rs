@@ -1,7 +1,10 @@
 //! The schema in `docs/report.schema.json` describes the reports that are really written.
 
 use crate::judge::tests::{Scene, scene};
-use bailey_model::report::{Report, SCHEMA, Verdict};
+use bailey_model::{
+    Base64Bytes,
+    report::{PcrSource, Report, SCHEMA, SignedManifest, Verdict},
+};
 use bailey_simulated_nsm::Mode;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -14,6 +17,12 @@ fn schema() -> Value {
 fn full(scene: &Scene) -> Report {
     let mut report = scene.report(Verdict::Verified);
     report.previous = Some("ab".repeat(32));
+    report.pcr_source = PcrSource::Manifest;
+    report.manifest = Some(SignedManifest {
+        location: "s3://images/demo.eif.manifest.dsse.json".parse().unwrap(),
+        envelope: Base64Bytes(b"{}".to_vec()),
+        key_id: "cd".repeat(32),
+    });
     report.software = [("bailey-agent".to_owned(), "0.1.0".to_owned())].into();
     report
 }

@@ -1,9 +1,13 @@
 //! The coordinator's configuration file.
 
-use bailey_attestation::{FingerprintError, RootFingerprint, TrustedRoots};
+use bailey_attestation::{ChainCache, FingerprintError, RootFingerprint, TrustedRoots};
 use bailey_lifecycle as lifecycle;
+use bailey_manifest::{KeyError, PublicKey, TrustedKeys};
 use serde::Deserialize;
-use std::{collections::BTreeMap, io, path::Path, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap, io, net::SocketAddr, path::Path, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
 /// The configuration file, TOML.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +29,11 @@ pub struct Config {
     pub role_arn: Option<String>,
     /// PEM file of the only root to trust instead of AWS's.
     pub trusted_root: Option<PathBuf>,
+    /// PEM files of the public keys whose signed manifests of images count.
+    #[serde(default)]
+    pub manifest_keys: Vec<PathBuf>,
+    /// Where `/metrics` is served over HTTP, as `address:port`; nowhere when absent.
+    pub metrics_listen: Option<SocketAddr>,
     /// Whether a type that cannot host an enclave is refused instead of promoted.
     #[serde(default)]
     pub strict_instance_types: bool,
@@ -67,6 +76,9 @@ const fn misses() -> u32 {
     12
 }
 
+/// Certificate chains, of about 4 KiB each, that are remembered: one for each parent, roughly.
+const CACHED_CHAINS: usize = 2_048;
+
 const fn seconds<const N: u64>() -> u64 {
     N
 }
@@ -75,7 +87,7 @@ const fn seconds<const N: u64>() -> u64 {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration `{}`", path.display())]
+    #[error("cannot read `{}`", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -89,6 +101,14 @@ pub enum ConfigError {
         path: PathBuf,
         /// The parser's reason, with the line.
         source: Box<toml::de::Error>,
+    },
+    /// A public key for manifests cannot be used.
+    #[error("the manifest key `{}` cannot be used", path.display())]
+    ManifestKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyError,
     },
     /// The root certificate cannot be used.
     #[error("the trusted root `{}` cannot be used", path.display())]
@@ -121,6 +141,8 @@ impl Config {
             },
             role_arn: self.role_arn.clone(),
             roots: self.roots()?,
+            chains: Arc::new(ChainCache::new(CACHED_CHAINS)),
+            manifest_keys: self.manifest_keys()?,
             reports_bucket: self.reports_bucket.clone(),
             strict_instance_types: self.strict_instance_types,
             absence_grace: Duration::from_secs(self.absence_grace_s),
@@ -136,6 +158,16 @@ impl Config {
                 env!("CARGO_PKG_VERSION").to_owned(),
             )]),
         })
+    }
+
+    fn manifest_keys(&self) -> Result<TrustedKeys, ConfigError> {
+        let keys = self.manifest_keys.iter().map(|path| {
+            let pem = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+            PublicKey::from_pem(&pem)
+                .map_err(|source| ConfigError::ManifestKey { path: path.clone(), source })
+        });
+        keys.collect::<Result<_, _>>().map(TrustedKeys::new)
     }
 
     fn roots(&self) -> Result<TrustedRoots, ConfigError> {

@@ -10,10 +10,12 @@
 //! | [`streams`], [`sweep`] | where wake-ups come from |
 //! | [`store`], [`ec2`] | tables, bucket and EC2 |
 //! | [`memory`] | what is remembered to spare calls |
+//! | [`metrics`] | figures for operators |
 
 pub mod config;
 pub mod ec2;
 pub mod memory;
+pub mod metrics;
 pub mod queue;
 pub mod run;
 pub mod store;

@@ -4,8 +4,9 @@ use crate::{
     config::{Config, ConfigError},
     ec2::{self, ClientError, Ec2Error},
     memory::Memory,
+    metrics::{self, Metrics},
     queue::{Queue, Work},
-    store::{Hosts, Ledger, Records, Reports, StoreError},
+    store::{Hosts, Images, Ledger, Records, Reports, StoreError},
     streams::{Follower, StreamError},
     tick::{Coordinator, Next},
 };
@@ -13,8 +14,8 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodbstreams::types::Record;
 use bailey_model::hosts::OBSERVED_PREFIX;
 use bailey_runtime::{Shutdown, aws, chain, now};
-use std::{io, sync::Arc, time::Duration};
-use tokio::{task::JoinSet, time::MissedTickBehavior};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, task::JoinSet, time::MissedTickBehavior};
 
 /// Ids that are worked on at the same time. Most of a step is waiting for an answer.
 const WORKERS: usize = 32;
@@ -28,6 +29,14 @@ pub enum RunError {
     /// There can be no EC2 client.
     #[error("cannot call EC2")]
     Ec2Client(#[source] ClientError),
+    /// The metrics cannot be served.
+    #[error("cannot serve metrics on {address}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// A table lacks the stream that is to be followed.
     #[error("table {table} has no stream; enable one with the view type NEW_AND_OLD_IMAGES")]
     NoStream {
@@ -89,6 +98,19 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             move || lost.wake(Work::Sweep, Duration::ZERO),
         ));
     }
+    if let Some(address) = config.metrics_listen {
+        let bound = TcpListener::bind(address).await;
+        let listener = bound.map_err(|source| RunError::Metrics { address, source })?;
+        // With port 0 the system chooses one.
+        let address = listener.local_addr().unwrap_or(address).to_string();
+        log::info!(address = address.as_str(); "metrics are served");
+        let figures = Arc::clone(&coordinator.metrics);
+        tasks.spawn(async move {
+            if let Err(error) = metrics::serve(listener, figures).await {
+                log::error!(error = chain(&error); "metrics are no longer served");
+            }
+        });
+    }
     let interval = Duration::from_secs(config.sweep_interval_s);
     tasks.spawn(sweep_regularly(queue.clone(), interval));
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -123,13 +145,16 @@ async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, RunErr
     let records = Records::open(dynamodb.clone(), config.enclaves_table.clone())
         .await
         .map_err(RunError::Records)?;
+    let s3 = aws::s3(sdk);
     Ok(Coordinator {
         config: config.lifecycle(version).map_err(RunError::Config)?,
         records,
         ledger: Ledger::new(dynamodb.clone(), config.ledger_table.clone()),
         hosts: Hosts::new(dynamodb, config.hosts_table.clone()),
-        reports: Reports::new(aws::s3(sdk), config.reports_bucket.clone()),
+        images: Images::new(s3.clone()),
+        reports: Reports::new(s3, config.reports_bucket.clone()),
         ec2,
+        metrics: Arc::new(Metrics::default()),
         memory: Memory::beginning(now()),
     })
 }

@@ -3,7 +3,8 @@
 use crate::{
     ec2::{self, Ec2Error, LaunchAnswer},
     memory::{Memory, SentBefore},
-    store::{HostView, Hosts, Ledger, ReadRecord, Records, Reports, StoreError, Written},
+    metrics::Metrics,
+    store::{HostView, Hosts, Images, Ledger, ReadRecord, Records, Reports, StoreError, Written},
 };
 use bailey_lifecycle::{
     Config, InstanceState, Projected, RecordState, Step, View,
@@ -11,9 +12,9 @@ use bailey_lifecycle::{
     ledger::{Entry, Host, Judgement, State},
     next_step, outcome, refuse_unusable,
 };
-use bailey_model::{EnclaveId, UnixMillis, record::RecordError};
+use bailey_model::{EnclaveId, S3Location, UnixMillis, record::RecordError};
 use bailey_runtime::now;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Everything that steps are carried out with.
 #[derive(Debug)]
@@ -26,10 +27,14 @@ pub struct Coordinator {
     pub ledger: Ledger,
     /// The hosts table.
     pub hosts: Hosts,
+    /// The images' buckets.
+    pub images: Images,
     /// The reports' bucket.
     pub reports: Reports,
     /// EC2.
     pub ec2: ec2::Client,
+    /// Figures for operators.
+    pub metrics: Arc<Metrics>,
     /// What this process remembers to spare calls; losing it costs nothing else.
     pub memory: Memory,
 }
@@ -107,6 +112,9 @@ impl Coordinator {
         // An id that cannot be used has no entry either.
         let Ok(id) = id.parse::<EnclaveId>() else { return Ok(Some(Next::OnChange)) };
         let entry = self.ledger.read(&id).await.map_err(TickError::Store)?;
+        if let Some(entry) = &entry {
+            self.metrics.read(entry);
+        }
         let mut seen = Seen { record, entry, host: HostView::default(), unwritten: None };
         self.look_at_host(&mut seen).await?;
         for _ in 0..STEP_LIMIT {
@@ -176,6 +184,7 @@ impl Coordinator {
                 self.memory.desired_is_written(&instance_arn, desired.version);
                 Ok(Progress::Again)
             }
+            Step::ReadManifest(location) => self.read_manifest(&location, seen).await,
             Step::StoreReport(judgement) => self.store_report(&judgement, seen).await,
             Step::Terminate(host) => self.terminate(&host, seen).await,
         }
@@ -190,6 +199,7 @@ impl Coordinator {
             Written::Outdated => Ok(Progress::Outdated),
             Written::Done(entry) => {
                 log_change(seen.entry.as_ref(), &entry);
+                self.metrics.changed(seen.entry.as_ref(), &entry);
                 self.note_intent(seen.entry.as_ref(), &entry);
                 let had =
                     seen.entry.as_ref().and_then(|e| e.state.host()).map(|h| h.instance_id.clone());
@@ -297,6 +307,17 @@ impl Coordinator {
             None if now().since(at) >= DESCRIBE_LAG => Ok(LaunchAnswer::Refused(refused)),
             None => Err(TickError::Unconfirmed { code: refused.code, message: refused.message }),
         }
+    }
+
+    async fn read_manifest(
+        &self,
+        location: &S3Location,
+        seen: &mut Seen,
+    ) -> Result<Progress, TickError> {
+        let found = self.images.manifest(location).await.map_err(TickError::Store)?;
+        let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
+        let next = outcome::manifest_read(entry, &found, &self.config, now());
+        self.save(next, seen).await
     }
 
     async fn store_report(

@@ -6,17 +6,19 @@
 
 mod image_path;
 mod kernel;
-mod manifest;
 mod ramdisk;
 
 pub use image_path::{ImagePath, ImagePathError};
 pub use kernel::{Kernel, KernelError, Profile};
-pub use manifest::{Manifest, manifest_path};
 pub use ramdisk::{RamdiskError, WorkloadFile};
 
 use bailey_eif::{
     Architecture, BuildMetadata, ImageMetadata, ImageParts, Measurement, Measurer, ReadError,
     WriteError,
+};
+use bailey_model::{
+    Pcr,
+    manifest::{Manifest, Measurements},
 };
 use sha2::{Digest as _, Sha384};
 use std::{
@@ -70,7 +72,7 @@ pub fn build_image(options: &BuildOptions) -> Result<BuiltImage, BuildError> {
     let mut image = temporary(directory).map_err(failed)?;
     write_image(options, directory, image.as_file_mut())?;
     let (measurement, sha384) = measure(image.as_file_mut())?;
-    let manifest = Manifest::new(options, &measurement, sha384);
+    let manifest = manifest(options, &measurement, sha384);
     image.as_file().sync_all().map_err(failed)?;
     image.persist(&options.output).map_err(|err| failed(err.error))?;
     write_manifest(&manifest, directory, &manifest_path(&options.output))?;
@@ -124,8 +126,8 @@ fn metadata(options: &BuildOptions) -> ImageMetadata {
     }
 }
 
-/// Reads the written image back: its measurement, and the SHA-384 of the whole file in hex.
-fn measure(image: &mut File) -> Result<(Measurement, String), BuildError> {
+/// Reads the written image back: its measurement, and the SHA-384 of the whole file.
+fn measure(image: &mut File) -> Result<(Measurement, Pcr), BuildError> {
     let failed = |source| BuildError::Measure(ReadError::Io(source));
     image.rewind().map_err(failed)?;
     let (mut measurer, mut hash) = (Measurer::new(), Sha384::new());
@@ -140,7 +142,31 @@ fn measure(image: &mut File) -> Result<(Measurement, String), BuildError> {
         measurer.push(bytes).map_err(|err| BuildError::Measure(ReadError::Eif(err)))?;
     }
     let measurement = measurer.finish().map_err(|err| BuildError::Measure(ReadError::Eif(err)))?;
-    Ok((measurement, hex::encode(hash.finalize())))
+    Ok((measurement, Pcr(hash.finalize().into())))
+}
+
+fn manifest(options: &BuildOptions, measured: &Measurement, eif_sha384: Pcr) -> Manifest {
+    Manifest {
+        name: options.name.clone(),
+        version: options.version.clone(),
+        profile: options.kernel.profile.to_string(),
+        measurements: Measurements {
+            pcr0: measured.pcr0,
+            pcr1: measured.pcr1,
+            pcr2: measured.pcr2,
+            pcr8: measured.pcr8,
+        },
+        eif_sha384,
+        size_bytes: measured.size_bytes,
+    }
+}
+
+/// Where the manifest of the image at `image` is: the same name with `.manifest.json` after it.
+#[must_use]
+pub fn manifest_path(image: &Path) -> PathBuf {
+    let mut path = image.as_os_str().to_owned();
+    path.push(".manifest.json");
+    PathBuf::from(path)
 }
 
 fn write_manifest(manifest: &Manifest, directory: &Path, path: &Path) -> Result<(), BuildError> {

@@ -1,5 +1,6 @@
 use super::*;
 use bailey_attestation::{AttestationDocument, RootFingerprint};
+use bailey_manifest::SigningKey;
 use bailey_model::{Base64Bytes, EnclaveId, Generation, Pcr, PcrSet, binding, report};
 use bailey_simulated_nsm::{Attestation, Authority, Enclave, Mode, SimulatedNsm};
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ impl Scene {
             pcrs: Vec::new(),
             max_age_ms: None,
             instance: None,
+            manifest_keys: TrustedKeys::default(),
             production: false,
         }
     }
@@ -74,6 +76,7 @@ impl Scene {
             pcrs: document.pcrs().iter().map(|(index, pcr)| (*index, Pcr(*pcr))).collect(),
             expected_pcrs: PcrSet::from([(0, Pcr([0xa0; 48]))]),
             pcr_source: report::PcrSource::Record,
+            manifest: None,
             certificates: summaries
                 .map(|summary| report::Certificate {
                     subject: summary.subject.clone(),
@@ -174,6 +177,67 @@ fn a_report_that_agrees_with_its_document_is_accepted() {
     let judgement = scene.judge_report(scene.report(report::Verdict::Verified));
     assert!(judgement.accepted, "{:?}", judgement.report_checks);
     assert!(judgement.report_checks.iter().all(|check| check.outcome == Outcome::Passed));
+}
+
+/// A report whose expectations come from a manifest of these measurements, with the signer's key.
+fn with_manifest(scene: &Scene, pcr0: &str) -> (report::Report, TrustedKeys) {
+    let key = SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap();
+    let manifest = serde_json::json!({
+        "name": "demo", "version": "1", "profile": "aws", "size_bytes": 1,
+        "eif_sha384": "dd".repeat(48),
+        "measurements": {
+            "PCR0": pcr0.repeat(48), "PCR1": "a1".repeat(48), "PCR2": "a2".repeat(48),
+        },
+    });
+    let envelope = bailey_manifest::sign(manifest.to_string().as_bytes(), &key).unwrap();
+    let mut report = scene.report(report::Verdict::Verified);
+    report.pcr_source = report::PcrSource::Manifest;
+    report.expected_pcrs = (0..=2).map(|i| (i, Pcr([0xa0 + i; 48]))).collect();
+    report.manifest = Some(report::SignedManifest {
+        location: "s3://images/demo.eif.manifest.dsse.json".parse().unwrap(),
+        envelope: Base64Bytes(envelope.into_bytes()),
+        key_id: key.public_key().unwrap().id().to_owned(),
+    });
+    (report, TrustedKeys::new(vec![key.public_key().unwrap()]))
+}
+
+#[test]
+fn a_report_is_held_against_the_signed_manifest_inside_it() {
+    let scene = scene(Mode::Production);
+    let (report, keys) = with_manifest(&scene, "a0");
+    let (_, other) = with_manifest(&scene, "a0");
+    let judged = |report: &report::Report, manifest_keys: &TrustedKeys| {
+        let demands = Demands { manifest_keys: manifest_keys.clone(), ..scene.demands() };
+        let at = AsOf::Report(report.judged_at);
+        judge(&Evidence::Report(Box::new(report.clone())), &demands, at)
+    };
+    let accepted = judged(&report, &keys);
+    assert!(accepted.accepted, "{:?}", accepted.report_checks);
+    assert!(accepted.not_checked.iter().all(|entry| entry.what != "measurements"));
+
+    let nobody = judged(&report, &TrustedKeys::default());
+    assert!(nobody.accepted);
+    assert!(nobody.not_checked.iter().any(|entry| entry.flag == "--manifest-key"));
+
+    let (lying, its_keys) = with_manifest(&scene, "b0");
+    let none = report::Report { manifest: None, ..report.clone() };
+    for (report, keys) in [(&report, &other), (&lying, &its_keys), (&none, &keys)] {
+        let judgement = judged(report, keys);
+        let failed = |check: &&Check| check.outcome == Outcome::Failed;
+        assert!(!judgement.accepted);
+        let names: Vec<_> =
+            judgement.report_checks.iter().filter(failed).map(|c| &c.name).collect();
+        assert!(names.iter().any(|name| *name == "report_manifest"), "{names:?}");
+    }
+    assert!(!judged(&none, &TrustedKeys::default()).accepted, "a source that is not shown");
+}
+
+#[test]
+fn a_bare_document_cannot_meet_the_demand_for_a_signed_manifest() {
+    let scene = scene(Mode::Production);
+    let (_, manifest_keys) = with_manifest(&scene, "a0");
+    let demands = Demands { manifest_keys, ..scene.demands() };
+    assert!(!judge(&scene.evidence(), &demands, now()).accepted);
 }
 
 #[test]

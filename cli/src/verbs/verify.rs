@@ -12,6 +12,7 @@ use crate::{
     render,
 };
 use bailey_attestation::{FingerprintError, InstanceBinding, RootFingerprint, TrustedRoots};
+use bailey_manifest::{KeyError, PublicKey, TrustedKeys};
 use bailey_model::UnixMillis;
 use std::{
     fs, io,
@@ -48,6 +49,10 @@ pub(crate) struct Args {
     /// A register's value, as N=HEX; may be given several times
     #[arg(long = "pcr", value_name = "N=HEX")]
     pcrs: Vec<PcrArgument>,
+    /// Require a manifest in the report that the public key in this PEM file signed; may be given
+    /// several times
+    #[arg(long = "manifest-key", value_name = "PEM")]
+    manifest_keys: Vec<PathBuf>,
     /// Refuse debug mode and images that measure to zero
     #[arg(long)]
     require_production: bool,
@@ -161,19 +166,28 @@ fn as_of(asked: Option<At>, evidence: &Evidence, now: UnixMillis) -> AsOf {
     }
 }
 
-fn demands(args: Args) -> Result<Demands, RootError> {
+fn demands(args: Args) -> Result<Demands, TrustError> {
     let role_arn = args.role_arn;
     Ok(Demands {
         roots: trusted(&args.root)?,
         nonce: args.nonce,
         pcrs: args.pcrs,
+        manifest_keys: manifest_keys(&args.manifest_keys)?,
         max_age_ms: args.max_age.map(|seconds| seconds.saturating_mul(1_000)),
         instance: args.instance_id.map(|instance_id| InstanceBinding { instance_id, role_arn }),
         production: args.require_production,
     })
 }
 
-fn trusted(files: &[PathBuf]) -> Result<TrustedRoots, RootError> {
+fn manifest_keys(files: &[PathBuf]) -> Result<TrustedKeys, TrustError> {
+    let key = |file: &PathBuf| {
+        PublicKey::from_pem(&read(file)?)
+            .map_err(|source| TrustError::Key { file: file.clone(), source })
+    };
+    files.iter().map(key).collect::<Result<_, _>>().map(TrustedKeys::new)
+}
+
+fn trusted(files: &[PathBuf]) -> Result<TrustedRoots, TrustError> {
     if files.is_empty() {
         return Ok(TrustedRoots::aws());
     }
@@ -181,11 +195,13 @@ fn trusted(files: &[PathBuf]) -> Result<TrustedRoots, RootError> {
     Ok(TrustedRoots::only(roots))
 }
 
-fn root(file: &Path) -> Result<RootFingerprint, RootError> {
-    let text = fs::read_to_string(file)
-        .map_err(|source| RootError::Read { file: file.to_owned(), source })?;
-    RootFingerprint::of_pem(&text)
-        .map_err(|source| RootError::Content { file: file.to_owned(), source })
+fn root(file: &Path) -> Result<RootFingerprint, TrustError> {
+    RootFingerprint::of_pem(&read(file)?)
+        .map_err(|source| TrustError::Content { file: file.to_owned(), source })
+}
+
+fn read(file: &Path) -> Result<String, TrustError> {
+    fs::read_to_string(file).map_err(|source| TrustError::Read { file: file.to_owned(), source })
 }
 
 /// The command line names neither a file nor a history.
@@ -195,21 +211,25 @@ struct NothingToVerify;
 
 impl Advise for NothingToVerify {}
 
-/// Why a root cannot be trusted.
+/// Why something cannot be trusted.
 #[derive(Debug, thiserror::Error)]
-enum RootError {
+enum TrustError {
     /// The file holds no certificate.
     #[error("`{}` names no root", file.display())]
     Content { file: PathBuf, source: FingerprintError },
+    /// The file holds no public key.
+    #[error("`{}` is no key for manifests", file.display())]
+    Key { file: PathBuf, source: KeyError },
     /// The file cannot be read.
     #[error("cannot read `{}`", file.display())]
     Read { file: PathBuf, source: io::Error },
 }
 
-impl Advise for RootError {
+impl Advise for TrustError {
     fn advice(&self) -> Option<String> {
         match self {
             Self::Content { .. } => Some("give a file with one certificate in PEM".to_owned()),
+            Self::Key { .. } => Some("give the public half of a P-384 key in PEM".to_owned()),
             Self::Read { .. } => None,
         }
     }

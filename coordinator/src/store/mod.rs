@@ -1,6 +1,7 @@
 //! The tables and the bucket, each behind a type that knows its own rules.
 
 mod hosts;
+mod images;
 mod ledger;
 mod records;
 mod reports;
@@ -8,6 +9,7 @@ mod reports;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use bailey_runtime::items::ItemError;
 pub use hosts::{HostView, Hosts};
+pub use images::Images;
 pub use ledger::Ledger;
 pub use records::{ReadRecord, Records};
 pub use reports::Reports;

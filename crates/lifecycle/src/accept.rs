@@ -48,6 +48,7 @@ pub(crate) fn blank(previous: Option<&Entry>, request: &Request, now: UnixMillis
         generation: previous.map_or(Generation(1), |entry| entry.generation.next()),
         accepted_at: now,
         spec: None,
+        manifest: None,
         state: State::Accepting,
         entered: BTreeMap::new(),
         failure: None,
@@ -60,11 +61,11 @@ pub(crate) fn blank(previous: Option<&Entry>, request: &Request, now: UnixMillis
 }
 
 fn spec(configuration: &Configuration, config: &Config, now: UnixMillis) -> Result<Spec, Failure> {
-    if configuration.require_verified
-        && (configuration.debug_mode || !names_image(&configuration.expected_pcrs))
-    {
+    let may_be_named =
+        names_image(&configuration.expected_pcrs) || !config.manifest_keys.is_empty();
+    if configuration.require_verified && (configuration.debug_mode || !may_be_named) {
         let message = "require_verified can only be met with debug_mode false and expected_pcrs that \
-             name the image: 0, or 1 and 2, or 8";
+             name the image: 0, or 1 and 2, or 8; this coordinator trusts no manifest_keys";
         return Err(Failure::new(FailureCode::NotVerified, message, now));
     }
     let asked = &configuration.instance_type;

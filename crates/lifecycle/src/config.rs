@@ -1,7 +1,8 @@
 //! The settings on which decisions depend.
 
-use bailey_attestation::TrustedRoots;
-use std::{collections::BTreeMap, time::Duration};
+use bailey_attestation::{ChainCache, TrustedRoots};
+use bailey_manifest::TrustedKeys;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// The settings on which decisions depend.
 #[derive(Clone, Debug)]
@@ -15,6 +16,10 @@ pub struct Config {
     pub role_arn: Option<String>,
     /// The roots that a document's chain may start at.
     pub roots: TrustedRoots,
+    /// Certificate chains that were verified before. They spare signatures and change no judgement.
+    pub chains: Arc<ChainCache>,
+    /// Who may sign manifests of images; with nobody, none is looked for.
+    pub manifest_keys: TrustedKeys,
     /// Bucket of the attestation reports.
     pub reports_bucket: String,
     /// Whether a type that cannot host the enclave is refused instead of promoted.

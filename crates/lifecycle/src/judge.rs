@@ -10,7 +10,7 @@ use crate::{
 };
 use bailey_attestation::{
     BytesRule, DebugRule, InstanceBinding, ModuleIdRule, Outcome, PcrRule, PcrWanted, Policy,
-    Verification, VerifiedDocument, VerifyTime, verify,
+    Verification, VerifiedDocument, VerifyTime, verify_cached,
 };
 use bailey_model::{
     Base64Bytes, Pcr, PcrSet, UnixMillis, binding,
@@ -36,10 +36,10 @@ pub(crate) fn judge(
     config: &Config,
 ) -> Judgement {
     let now = view.now;
-    let configuration = entry.spec.as_ref().map(|spec| &spec.configuration);
-    let expectation = Expectation::of(configuration, assignment);
+    let configuration = entry.configuration();
+    let expectation = Expectation::of(entry, assignment);
     let policy = policy(entry, host, nonce, &expectation, config, now);
-    let verification = verify(document.as_slice(), &policy);
+    let verification = verify_cached(document.as_slice(), &policy, &config.chains);
     let verdict = verification.result.as_ref().ok().map(|doc| expectation.verdict(doc));
     let report_key = report_key(entry, nonce.sequence);
     let location = format!("s3://{}/{report_key}", config.reports_bucket);
@@ -75,14 +75,12 @@ struct Expectation {
 }
 
 impl Expectation {
-    fn of(configuration: Option<&Configuration>, assignment: &ObservedAssignment) -> Self {
-        let debug = configuration.is_some_and(|configuration| configuration.debug_mode);
-        match configuration.map(|configuration| &configuration.expected_pcrs) {
-            Some(pcrs) if !pcrs.is_empty() => {
-                Self { pcrs: pcrs.clone(), source: PcrSource::Record, debug }
-            }
-            _ => Self { pcrs: assignment.measurements.clone(), source: PcrSource::Agent, debug },
-        }
+    fn of(entry: &Entry, assignment: &ObservedAssignment) -> Self {
+        let debug = entry.configuration().is_some_and(|configuration| configuration.debug_mode);
+        let (pcrs, source) = entry
+            .expected_pcrs()
+            .unwrap_or_else(|| (assignment.measurements.clone(), PcrSource::Agent));
+        Self { pcrs, source, debug }
     }
 
     /// In debug mode the registers say nothing about the image. Otherwise they must not be zero,
@@ -104,7 +102,7 @@ impl Expectation {
     fn verdict(&self, document: &VerifiedDocument) -> Verdict {
         if document.is_debug() {
             Verdict::Debug
-        } else if self.source == PcrSource::Record && !self.debug && names_image(&self.pcrs) {
+        } else if self.source != PcrSource::Agent && !self.debug && names_image(&self.pcrs) {
             Verdict::Verified
         } else {
             Verdict::Authentic
@@ -210,6 +208,7 @@ fn report(
         pcrs: verified.map(pcr_set).unwrap_or_default(),
         expected_pcrs: expectation.pcrs.clone(),
         pcr_source: expectation.source,
+        manifest: entry.signed_manifest().map(|signed| signed.evidence.clone()),
         certificates: verified.map(certificates).unwrap_or_default(),
         host: report::Host {
             instance_id: host.instance_id.clone(),

@@ -4,12 +4,12 @@
 
 use crate::launch::LaunchIntent;
 use bailey_model::{
-    EnclaveId, Generation, PcrSet, UnixMillis,
+    EnclaveId, Generation, Pcr, PcrSet, UnixMillis,
     failure::Failure,
     hosts::{Nonce, ObservedAssignment},
     instance_type::InstanceType,
     record::Configuration,
-    report::{PcrSource, Verdict},
+    report::{PcrSource, SignedManifest, Verdict},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,6 +27,9 @@ pub struct Entry {
     pub accepted_at: UnixMillis,
     /// What was accepted; later edits of the record do not reach it.
     pub spec: Option<Spec>,
+    /// What was found where the image's signed manifest would be; none while nobody has looked.
+    #[serde(default)]
+    pub manifest: Option<ImageManifest>,
     /// Where the lifecycle is.
     pub state: State,
     /// When each state of this generation was first entered.
@@ -67,6 +70,60 @@ impl Entry {
         next
     }
 
+    /// What the record accepted, when it could be used.
+    pub(crate) fn configuration(&self) -> Option<&Configuration> {
+        self.spec.as_ref().map(|spec| &spec.configuration)
+    }
+
+    /// The manifest of the image, when one was found and believed.
+    pub(crate) fn signed_manifest(&self) -> Option<&SignedMeasurements> {
+        match &self.manifest {
+            Some(ImageManifest::Signed(signed)) => Some(signed),
+            Some(ImageManifest::Missing) | None => None,
+        }
+    }
+
+    /// What the image has to measure to by those who may say so, and who they are; none when nobody
+    /// does. What the record states comes on top of a manifest.
+    pub(crate) fn expected_pcrs(&self) -> Option<(PcrSet, PcrSource)> {
+        let stated = self.configuration().map(|c| c.expected_pcrs.clone()).unwrap_or_default();
+        match self.signed_manifest() {
+            Some(signed) => {
+                let mut pcrs = signed.pcrs.clone();
+                pcrs.extend(stated);
+                Some((pcrs, PcrSource::Manifest))
+            }
+            None => (!stated.is_empty()).then_some((stated, PcrSource::Record)),
+        }
+    }
+
+    /// SHA-384 of the EIF, when the record or the manifest states it.
+    pub(crate) fn eif_sha384(&self) -> Option<Pcr> {
+        let stated = self.configuration().and_then(|configuration| configuration.eif_sha384);
+        stated.or_else(|| self.signed_manifest().map(|signed| signed.eif_sha384))
+    }
+
+    /// How many times in a row the enclave failed to attest again; above zero it is degraded.
+    #[must_use]
+    pub fn misses(&self) -> u32 {
+        match &self.state {
+            State::Deployed { renewal, .. } => renewal.misses,
+            State::Reporting { misses, .. } => misses.unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// The phase as far as it is known without the host: the state's name, but for an enclave that
+    /// attests again, which goes on running or is degraded.
+    #[must_use]
+    pub fn phase(&self) -> &'static str {
+        match &self.state {
+            _ if self.misses() > 0 => "DEGRADED",
+            State::Reporting { misses: Some(_), .. } => "RUNNING",
+            state => state.name(),
+        }
+    }
+
     /// Whether anything may still have to be done.
     #[must_use]
     pub fn is_active(&self) -> bool {
@@ -83,6 +140,27 @@ pub struct Spec {
     pub instance_type: InstanceType,
     /// Why it is another type than the configuration's.
     pub promoted_because: Option<String>,
+}
+
+/// What was found where an image's signed manifest would be.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ImageManifest {
+    /// None is there, or it may not be read: the image goes without.
+    Missing,
+    /// One that a trusted key signed.
+    Signed(SignedMeasurements),
+}
+
+/// What a signed manifest says.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SignedMeasurements {
+    /// The manifest, and who signed it.
+    pub evidence: SignedManifest,
+    /// What the image measures to.
+    pub pcrs: PcrSet,
+    /// SHA-384 of the EIF.
+    pub eif_sha384: Pcr,
 }
 
 /// Where the lifecycle of a generation is.

@@ -31,6 +31,7 @@ mod config;
 mod judge;
 pub mod launch;
 pub mod ledger;
+mod manifest;
 pub mod outcome;
 mod project;
 mod requests;
@@ -38,6 +39,7 @@ mod step;
 mod view;
 
 pub use config::{Config, LaunchTemplate};
+pub use manifest::ManifestObject;
 pub use project::Projected;
 pub use requests::refuse_unusable;
 pub use step::{Step, next_step};

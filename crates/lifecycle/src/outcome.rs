@@ -7,9 +7,34 @@ use crate::{
     config::Config,
     launch::{LaunchRefused, Launched},
     ledger::{ChainHead, Entry, Host, Outcome, Renewal, State},
+    manifest::{self, ManifestObject},
     step::{failed, missed},
 };
 use bailey_model::{Base64Bytes, UnixMillis, failure::Failure, hosts::Nonce};
+
+/// It is known what lies where the image's signed manifest would be.
+///
+/// A manifest that is there and cannot be believed ends the generation: somebody meant it to count.
+#[must_use]
+pub fn manifest_read(
+    entry: &Entry,
+    found: &ManifestObject,
+    config: &Config,
+    now: UnixMillis,
+) -> Entry {
+    if entry.state != State::Accepting {
+        return entry.clone();
+    }
+    match manifest::judged(entry, found, config, now) {
+        Ok(judged) => {
+            let mut next = entry.clone();
+            next.note(now, judged.event);
+            next.manifest = Some(judged.manifest);
+            next
+        }
+        Err(failure) => failed(entry, failure, now),
+    }
+}
 
 /// EC2 named the instance of the entry's intent.
 ///

@@ -92,16 +92,10 @@ fn phase(entry: &Entry, assignment: Option<&ObservedAssignment>) -> &'static str
         (State::Deploying { nonce, restarts, .. }, _) if *restarts > 0 && nonce.sequence > 1 => {
             "REATTESTING"
         }
-        (
-            State::Deployed { renewal: Renewal { misses: 1.., .. }, .. }
-            | State::Reporting { misses: Some(1..), .. },
-            _,
-        ) => "DEGRADED",
-        (State::Reporting { misses: Some(0), .. }, _) => "RUNNING",
         // The agent is content; the coordinator has not judged yet.
         (State::Deploying { .. }, Some(HostPhase::Running)) => "VERIFYING",
         (State::Deploying { .. }, Some(phase)) if phase > HostPhase::Accepted => phase.as_str(),
-        (state, _) => state.name(),
+        _ => entry.phase(),
     }
 }
 

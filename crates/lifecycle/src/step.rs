@@ -5,12 +5,13 @@ use crate::{
     judge::judge,
     launch::LaunchIntent,
     ledger::{Entry, Host, Incarnation, Judgement, Outcome, Renewal, State},
+    manifest::{manifest_of, wants_manifest},
     project::{Projected, projected},
     requests::{end, next_desired, retaken, take},
     view::{InstanceState, RecordState, View},
 };
 use bailey_model::{
-    Base64Bytes, Status, UnixMillis,
+    Base64Bytes, S3Location, Status, UnixMillis,
     failure::{Failure, FailureCode},
     hosts::{Assignment, Desired, EifSource, HostPhase, Nonce, ObservedAssignment},
 };
@@ -25,6 +26,8 @@ pub enum Step {
     Launch(LaunchIntent),
     /// Write the record, on condition that its status is still the one read.
     Project(Projected),
+    /// Read the signed manifest at this location; then [`crate::outcome::manifest_read`].
+    ReadManifest(S3Location),
     /// Write the entry, on condition that its version is still the one read.
     Save(Box<Entry>),
     /// Store the report unless it is there; then [`crate::outcome::report_stored`].
@@ -107,6 +110,12 @@ fn accepting(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
         return save(again);
     }
     match &entry.spec {
+        Some(_) if now >= entry.accepted_at.plus(config.deploy_timeout) => {
+            save(failed(entry, deploy_timeout(config, now), now))
+        }
+        Some(spec) if entry.manifest.is_none() && wants_manifest(spec, config) => {
+            Step::ReadManifest(manifest_of(&spec.configuration.eif_path))
+        }
         Some(spec) => {
             let intent = LaunchIntent::new(&entry.id, entry.generation, spec, config, now);
             save(entry.moved(State::Launching { intent, cancelled: None }, now))
@@ -401,18 +410,19 @@ fn nonce_after(sequence: u64, view: &View<'_>) -> Nonce {
 fn write_desired(entry: &Entry, host: &Host, nonce: &Nonce) -> Step {
     let assignments = entry.spec.iter().map(|spec| {
         let configuration = &spec.configuration;
+        let expected_pcrs = entry.expected_pcrs().map(|(pcrs, _)| pcrs).unwrap_or_default();
         Assignment {
             enclave_id: entry.id.clone(),
             generation: entry.generation,
             eif: EifSource {
                 location: configuration.eif_path.clone(),
                 version_id: configuration.eif_version_id.clone(),
-                sha384: configuration.eif_sha384,
+                sha384: entry.eif_sha384(),
             },
             cpu_count: configuration.cpu_count,
             memory_mib: configuration.memory_mib,
             debug: configuration.debug_mode,
-            expected_pcrs: configuration.expected_pcrs.clone(),
+            expected_pcrs,
             restart: configuration.restart,
             nonce: nonce.clone(),
         }

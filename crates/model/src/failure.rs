@@ -76,6 +76,8 @@ pub enum FailureCode {
     InvalidConfiguration,
     /// EC2 refused to launch the instance.
     LaunchFailed,
+    /// The image's signed manifest is there and cannot be believed; nothing was launched.
+    ManifestRejected,
     /// The EIF's measurements are not the expected ones; it was never launched.
     MeasurementMismatch,
     /// This version does not serve that request.
@@ -86,7 +88,7 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code, in alphabetical order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AttestationRejected,
         Self::AttestationUnavailable,
         Self::CapacityUnavailable,
@@ -102,6 +104,7 @@ impl FailureCode {
         Self::InsufficientHostResources,
         Self::InvalidConfiguration,
         Self::LaunchFailed,
+        Self::ManifestRejected,
         Self::MeasurementMismatch,
         Self::NotSupported,
         Self::NotVerified,
@@ -126,6 +129,7 @@ impl FailureCode {
             Self::InsufficientHostResources => "InsufficientHostResources",
             Self::InvalidConfiguration => "InvalidConfiguration",
             Self::LaunchFailed => "LaunchFailed",
+            Self::ManifestRejected => "ManifestRejected",
             Self::MeasurementMismatch => "MeasurementMismatch",
             Self::NotSupported => "NotSupported",
             Self::NotVerified => "NotVerified",
@@ -176,13 +180,17 @@ impl FailureCode {
                 "check availability_zones, the launch template, the subnets and the coordinator's \
                  permissions"
             }
+            Self::ManifestRejected => {
+                "sign the manifest of this very image with a key of the coordinator's manifest_keys \
+                 (`bailey image sign`), put it beside the image, and deploy again"
+            }
             Self::MeasurementMismatch => {
                 "the object at eif_path is not the image that expected_pcrs describes; \
                  publish the right image or correct expected_pcrs"
             }
             Self::NotSupported => "this version of Bailey cannot do that",
             Self::NotVerified => {
-                "give expected_pcrs and debug_mode false, or drop require_verified"
+                "give expected_pcrs or a signed manifest, and debug_mode false; or drop require_verified"
             }
         }
     }

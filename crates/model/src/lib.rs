@@ -11,6 +11,7 @@
 //! | [`hosts`] | the items through which coordinator and agents speak |
 //! | [`projection`] | what the coordinator writes back on the web app's record |
 //! | [`report`] | an attestation report |
+//! | [`manifest`] | what an image measures to |
 //! | [`failure`] | failure codes, with a hint for each |
 //! | [`binding`] | the hash that ties a document to one assignment |
 
@@ -20,6 +21,7 @@ pub mod failure;
 pub mod hosts;
 mod ids;
 pub mod instance_type;
+pub mod manifest;
 mod pcr;
 pub mod projection;
 pub mod record;

@@ -1,6 +1,6 @@
 //! An attestation report: everything it takes to judge a document again, offline.
 
-use crate::{Base64Bytes, EnclaveId, Generation, PcrSet, UnixMillis};
+use crate::{Base64Bytes, EnclaveId, Generation, PcrSet, S3Location, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
@@ -40,6 +40,9 @@ pub struct Report {
     pub expected_pcrs: PcrSet,
     /// Where the expectation came from.
     pub pcr_source: PcrSource,
+    /// The signed manifest that they came from, when they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<SignedManifest>,
     /// The certificate chain, root first.
     pub certificates: Vec<Certificate>,
     /// The parent instance.
@@ -57,7 +60,7 @@ pub enum Verdict {
     Authentic,
     /// The enclave runs in debug mode: its memory can be read, its measurements are zero.
     Debug,
-    /// Authentic, and the measurements are those that the record demanded.
+    /// Authentic, and the measurements are those that the record or a signed manifest demanded.
     Verified,
 }
 
@@ -83,6 +86,8 @@ impl fmt::Display for Verdict {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PcrSource {
+    /// A manifest that a key of the coordinator's configuration signed.
+    Manifest,
     /// `expected_pcrs` of the accepted record.
     Record,
     /// The agent's own measuring of the image: a parent cannot vouch for itself.
@@ -95,9 +100,21 @@ impl PcrSource {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Agent => "agent",
+            Self::Manifest => "manifest",
             Self::Record => "record",
         }
     }
+}
+
+/// Which signed manifest of an image counted.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SignedManifest {
+    /// Where it was.
+    pub location: S3Location,
+    /// The signed file itself, so that whoever has the key can check it: a DSSE envelope, JSON.
+    pub envelope: Base64Bytes,
+    /// The key that signed it: SHA-256 of its DER (`SubjectPublicKeyInfo`), in hex.
+    pub key_id: String,
 }
 
 /// One check of a document.

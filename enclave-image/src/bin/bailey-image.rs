@@ -1,6 +1,7 @@
 //! Builds enclave images; see [`bailey_enclave_image::build`].
 
-use bailey_enclave_image::{build::Manifest, command::BuildArgs};
+use bailey_enclave_image::command::BuildArgs;
+use bailey_model::manifest::Manifest;
 use clap::{Parser, Subcommand};
 use std::{error::Error, process::ExitCode};
 

@@ -1,10 +1,11 @@
 //! Building whole images from small stand-ins for kernel and binary.
 
 use super::{
-    BuildError, BuildOptions, FIXED_BUILD_TIME, Kernel, Manifest, Profile, RamdiskError,
-    WorkloadFile, build_image, manifest_path,
+    BuildError, BuildOptions, FIXED_BUILD_TIME, Kernel, Profile, RamdiskError, WorkloadFile,
+    build_image, manifest_path,
 };
 use bailey_eif::{SectionKind, SectionReader, measure};
+use bailey_model::{Pcr, manifest::Manifest};
 use flate2::read::GzDecoder;
 use sha2::{Digest as _, Sha384};
 use std::{
@@ -92,7 +93,7 @@ fn the_manifest_says_what_the_file_measures_to() {
     let manifest: Manifest = serde_json::from_str(&json).unwrap();
     assert_eq!(manifest, built.manifest);
     assert_eq!(manifest.measurements.pcr0, measured.pcr0);
-    assert_eq!(manifest.eif_sha384, hex::encode(Sha384::digest(&bytes)));
+    assert_eq!(manifest.eif_sha384, Pcr(Sha384::digest(&bytes).into()));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["measurements"]["PCR2"], measured.pcr2.to_string());
     assert_eq!(json["profile"], "local");

@@ -11,13 +11,14 @@
     reason = "a world in which something is missing has failed its test"
 )]
 
-use bailey_attestation::{RootFingerprint, TrustedRoots};
+use bailey_attestation::{ChainCache, RootFingerprint, TrustedRoots};
 use bailey_lifecycle::{
-    Config, InstanceState, LaunchTemplate, Projected, RecordState, Step, View,
+    Config, InstanceState, LaunchTemplate, ManifestObject, Projected, RecordState, Step, View,
     launch::{LaunchRefused, LaunchRequest, Launched},
     ledger::{Entry, Outcome, State},
     next_step, outcome,
 };
+use bailey_manifest::TrustedKeys;
 use bailey_model::{
     Base64Bytes, Pcr, PcrSet, UnixMillis, binding,
     failure::{Failure, FailureCode},
@@ -95,6 +96,10 @@ pub(crate) struct World {
     pub(crate) sees_instances: bool,
     /// Whether the record cannot be written.
     pub(crate) unwritable: bool,
+    /// What lies where the image's signed manifest would be.
+    pub(crate) manifest: ManifestObject,
+    /// Where it was looked for.
+    pub(crate) manifests_read: Vec<String>,
     fresh: u8,
 }
 
@@ -114,6 +119,8 @@ impl World {
                 template: LaunchTemplate { name: "parents".to_owned(), version: 1 },
                 role_arn: Some(ROLE.to_owned()),
                 roots: TrustedRoots::only(vec![root]),
+                chains: Arc::new(ChainCache::new(16)),
+                manifest_keys: TrustedKeys::default(),
                 reports_bucket: "reports".to_owned(),
                 strict_instance_types: false,
                 absence_grace: Duration::from_mins(1),
@@ -129,6 +136,8 @@ impl World {
             fate: LaunchFate::Works,
             sees_instances: true,
             unwritable: false,
+            manifest: ManifestObject::Absent,
+            manifests_read: Vec::new(),
             fresh: 0,
         }
     }
@@ -217,6 +226,18 @@ impl World {
                 let next = self.launch(&intent.request, fate);
                 if let Some(next) = next.filter(|_| !crash) {
                     self.save(next);
+                }
+            }
+            Step::ReadManifest(location) => {
+                self.manifests_read.push(location.to_string());
+                if !crash {
+                    let entry = self.entry.as_ref().unwrap();
+                    self.save(outcome::manifest_read(
+                        entry,
+                        &self.manifest,
+                        &self.config,
+                        self.now,
+                    ));
                 }
             }
             Step::StoreReport(judgement) => {

@@ -1,6 +1,7 @@
 //! Why the local cloud cannot do what it was asked for.
 
 use crate::{ec2::ControlError, emulator::EmulatorError, processes::LiveProcess};
+use bailey_manifest::KeyError;
 use bailey_runtime::items::ItemError;
 use bailey_simulated_nsm::IssueError;
 use std::{error::Error, io, path::Path, path::PathBuf, time::Duration};
@@ -13,6 +14,12 @@ pub enum CloudError {
     Authority {
         /// Why.
         source: IssueError,
+    },
+    /// The key pair for manifests could not be made.
+    #[error("the key for the manifests of images cannot be made")]
+    ManifestKey {
+        /// Why.
+        source: KeyError,
     },
     /// The emulator refused a call.
     #[error("cannot {action}")]

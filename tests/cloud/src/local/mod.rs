@@ -11,6 +11,7 @@ use crate::{
     emulator::{Emulator, EmulatorOptions},
     processes::{self, LiveProcess, Program},
 };
+use bailey_manifest::SigningKey;
 use bailey_simulated_nsm::Authority;
 pub use error::CloudError;
 use nix::sys::signal::Signal;
@@ -61,6 +62,7 @@ impl LocalCloud {
             .await
             .map_err(|left| CloudError::LeftRunning { left })?;
         write_authority(&state)?;
+        write_manifest_key(&state)?;
         let emulator = Emulator::start(&EmulatorOptions {
             venv: options.venv.clone(),
             state: state.clone(),
@@ -109,6 +111,12 @@ impl LocalCloud {
         self.state.join(TRUSTED_ROOT)
     }
 
+    /// The private key whose signed manifests of images count.
+    #[must_use]
+    pub fn manifest_key(&self) -> PathBuf {
+        self.state.join(MANIFEST_KEY)
+    }
+
     /// The EC2 simulator: its calls, its state, its faults.
     #[must_use]
     pub fn ec2(&self) -> &Control {
@@ -132,6 +140,8 @@ impl LocalCloud {
     pub fn env(&self) -> BTreeMap<String, String> {
         let names = &self.options.names;
         let root = self.trusted_root().display().to_string();
+        let manifest_key = self.manifest_key().display().to_string();
+        let public_key = self.state.join(MANIFEST_PUBLIC_KEY).display().to_string();
         [
             ("AWS_ACCESS_KEY_ID", "test"),
             ("AWS_DEFAULT_REGION", REGION),
@@ -144,6 +154,8 @@ impl LocalCloud {
             ("BAILEY_ENCLAVES_TABLE", &names.enclaves_table),
             ("BAILEY_HOSTS_TABLE", &names.hosts_table),
             ("BAILEY_LEDGER_TABLE", &names.ledger_table),
+            ("BAILEY_MANIFEST_KEY", &manifest_key),
+            ("BAILEY_MANIFEST_PUBLIC_KEY", &public_key),
             ("BAILEY_REPORTS_BUCKET", &names.reports_bucket),
             ("BAILEY_ROLE_ARN", &role_arn()),
             ("BAILEY_TRUSTED_ROOT", &root),
@@ -155,6 +167,11 @@ impl LocalCloud {
     /// From its next start on the coordinator trusts AWS's root alone, as in production.
     pub fn trust_aws_only(&mut self) {
         self.trusts_local_root = false;
+    }
+
+    /// Gives the coordinator another setting, from its next start on.
+    pub fn configure_coordinator(&mut self, key: &str, value: &str) {
+        self.options.coordinator_settings.insert(key.to_owned(), value.into());
     }
 
     /// Starts the coordinator, unless it runs.
@@ -272,6 +289,8 @@ impl LocalCloud {
         if self.trusts_local_root {
             config.insert("trusted_root".to_owned(), root.into());
         }
+        let manifest_keys = vec![self.state.join(MANIFEST_PUBLIC_KEY).display().to_string()];
+        config.insert("manifest_keys".to_owned(), manifest_keys.into());
         config.extend(self.options.coordinator_settings.clone());
         config
     }
@@ -302,6 +321,23 @@ fn role_arn() -> String {
 const TRUSTED_ROOT: &str = "root.pem";
 /// Certificate and key, for the simulated security modules.
 const AUTHORITY: &str = "authority.pem";
+
+/// With what manifests are signed, and what the coordinator knows of it.
+const MANIFEST_KEY: &str = "images.key";
+const MANIFEST_PUBLIC_KEY: &str = "images.pub";
+
+/// Makes a key pair for the manifests of images.
+fn write_manifest_key(state: &Path) -> Result<(), CloudError> {
+    let failed = |source| CloudError::ManifestKey { source };
+    let private = SigningKey::generate_pem().map_err(failed)?;
+    let key = SigningKey::from_pem(&private).map_err(failed)?;
+    let public = key.public_key_pem().map_err(failed)?;
+    for (name, text) in [(MANIFEST_KEY, &private), (MANIFEST_PUBLIC_KEY, &public)] {
+        let path = state.join(name);
+        fs::write(&path, text).map_err(CloudError::io("write", &path))?;
+    }
+    Ok(())
+}
 
 /// Makes a root of trust for this cloud.
 fn write_authority(state: &Path) -> Result<(), CloudError> {

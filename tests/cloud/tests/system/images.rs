@@ -6,12 +6,15 @@
 use bailey_enclave_image::build::{
     BuildOptions, BuiltImage, FIXED_BUILD_TIME, Kernel, Profile, WorkloadFile, build_image,
 };
+use bailey_model::manifest::Manifest;
 use std::{fs, path::Path, path::PathBuf, sync::LazyLock};
 use tempfile::TempDir;
 
 /// An image with its measurements.
 pub(crate) struct Image {
     pub(crate) bytes: Vec<u8>,
+    /// What the builder wrote beside it.
+    pub(crate) manifest: Manifest,
     /// As a record's `expected_pcrs`.
     pub(crate) pcrs: serde_json::Value,
 }
@@ -54,13 +57,13 @@ fn build(keep: &Path, mode: Option<&str>) -> Image {
         build_time: FIXED_BUILD_TIME.to_owned(),
         output: dir.path().join("image.eif"),
     };
-    let BuiltImage { measurement, .. } = build_image(&options).unwrap();
+    let BuiltImage { measurement, manifest } = build_image(&options).unwrap();
     let pcrs = serde_json::json!({
         "0": measurement.pcr0.to_string(),
         "1": measurement.pcr1.to_string(),
         "2": measurement.pcr2.to_string(),
     });
-    Image { bytes: fs::read(&options.output).unwrap(), pcrs }
+    Image { bytes: fs::read(&options.output).unwrap(), manifest, pcrs }
 }
 
 /// A program that was built beside the tests.

@@ -11,7 +11,9 @@
 
 mod bad_input;
 mod deploy;
+mod histories;
 mod images;
+mod manifests;
 mod repeats;
 mod restarts;
 mod system;

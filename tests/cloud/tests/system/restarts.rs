@@ -2,8 +2,15 @@
 
 use crate::images;
 use crate::system::{LIMIT, System, record, seed_record};
-use bailey_local_cloud::ec2::FaultKind;
+use bailey_local_cloud::{ec2::FaultKind, local::Record};
+use bailey_model::{S3Location, report::Report};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::json;
+use sha2::Digest as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const ID: &str = "test-enclave-001";
 
@@ -55,15 +62,7 @@ async fn a_lost_answer_to_a_launch_is_asked_for_again_and_launches_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_coordinators_at_once_launch_each_record_once() {
     let system = System::start().await;
-    let mut second = tokio::process::Command::new(images::program("bailey-coordinator"))
-        .arg("run")
-        .arg("--config")
-        .arg(system.state_dir().join("coordinator.toml"))
-        .envs(system.env())
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut second = second_coordinator(&system);
     let ids = ["one", "two", "three"];
     for id in ids {
         system.put_record(&record(id, &json!({}))).await.unwrap();
@@ -82,6 +81,46 @@ async fn two_coordinators_at_once_launch_each_record_once() {
     }
     second.kill().await.unwrap();
     system.end().await;
+}
+
+/// Both draw nonces and judge answers; one of them wins each time, and the other one's are never used.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_coordinators_at_once_renew_nonces_into_one_chain_of_reports() {
+    let system = System::start_with(&[("reattest_interval_s", 1)], &[]).await;
+    let mut second = second_coordinator(&system);
+    system.put_record(&record("both", &json!({}))).await.unwrap();
+    let is_fifth = |record: &Record| {
+        assert_ne!(record.get("phase").unwrap_or_default(), "DEGRADED", "a nonce was missed");
+        let report = record.get("attestation").and_then(|proof| proof["report"].as_str());
+        report.is_some_and(|report| report.ends_with("/1/0000000005.json"))
+    };
+    system.becomes("both", "a fifth report", is_fifth).await;
+    assert_eq!(second.try_wait().unwrap(), None, "the second coordinator runs");
+    second.kill().await.unwrap();
+    let mut previous = None;
+    for sequence in 1..=5 {
+        let key = format!("reports/both/1/{sequence:010}.json");
+        let bucket = system.names().reports_bucket.clone();
+        let stored = system.object(&S3Location { bucket, key }).await.unwrap();
+        let report: Report = serde_json::from_slice(&stored).unwrap();
+        assert_eq!((report.sequence, report.previous), (sequence, previous));
+        assert_eq!(report.rejection, None);
+        previous = Some(hex::encode(sha2::Sha256::digest(&stored)));
+    }
+    system.destroy_all(&["both"]).await;
+}
+
+/// Another coordinator with the same configuration.
+fn second_coordinator(system: &System) -> tokio::process::Child {
+    tokio::process::Command::new(images::program("bailey-coordinator"))
+        .arg("run")
+        .arg("--config")
+        .arg(system.state_dir().join("coordinator.toml"))
+        .envs(system.env())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,6 +157,68 @@ async fn an_agent_that_is_killed_adopts_the_running_enclave() {
     assert_eq!(simulation.enclave_launches(), 1, "the enclave was not started again");
     // The new agent is in charge of the enclave: it ends it when asked to.
     system.destroy_all(&["adopted"]).await;
+}
+
+/// The enclave's responder is stopped where it is, and goes on later.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enclave_that_no_longer_answers_is_degraded_until_it_answers_again() {
+    let system = silent_enclaves(100).await;
+    system.put_record(&record("silent", &json!({}))).await.unwrap();
+    let deployed = system.reaches("silent", "DEPLOYED").await;
+    let responder = responder_of(&system, &deployed);
+    kill(responder, Signal::SIGSTOP).unwrap();
+    let in_phase = |phase: &'static str| {
+        move |record: &Record| record.get("phase").is_some_and(|found| found == phase)
+    };
+    let degraded = system.becomes("silent", "DEGRADED", in_phase("DEGRADED")).await;
+    assert_eq!(degraded["status"], "DEPLOYED", "older web apps see it deployed");
+    let alarm = "bailey_enclaves{phase=\"DEGRADED\"} 1";
+    assert!(metrics(&system).await.lines().any(|line| line == alarm));
+
+    kill(responder, Signal::SIGCONT).unwrap();
+    system.becomes("silent", "RUNNING again", in_phase("RUNNING")).await;
+    system.destroy_all(&["silent"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enclave_that_never_answers_again_is_ended() {
+    let system = silent_enclaves(2).await;
+    system.put_record(&record("mute", &json!({}))).await.unwrap();
+    let deployed = system.reaches("mute", "DEPLOYED").await;
+    kill(responder_of(&system, &deployed), Signal::SIGSTOP).unwrap();
+    let failed = system.reaches("mute", "FAILED").await;
+    assert_eq!(failed["error"]["code"], "AttestationUnavailable");
+    system.end().await;
+}
+
+/// A system in which an enclave has to attest again all the time, and may miss it so often.
+async fn silent_enclaves(misses: i64) -> System {
+    let renewal = [("reattest_interval_s", 1), ("nonce_ttl_s", 2), ("reattest_misses", misses)];
+    let mut system = System::without_coordinator(&renewal, &[("attest_timeout_s", 1)]).await;
+    system.cloud.configure_coordinator("metrics_listen", "127.0.0.1:0");
+    system.cloud.start_coordinator().unwrap();
+    system
+}
+
+fn responder_of(system: &System, deployed: &Record) -> Pid {
+    let instance = deployed["deployment"]["instance_id"].as_str().unwrap();
+    let is_keep = |process: &&bailey_local_cloud::processes::LiveProcess| {
+        process.command.split(' ').any(|word| word.ends_with("/keep"))
+    };
+    let processes = system.processes_of(instance);
+    Pid::from_raw(processes.iter().find(is_keep).unwrap_or_else(|| panic!("{processes:?}")).pid)
+}
+
+/// What the coordinator shows at the address that its log names.
+async fn metrics(system: &System) -> String {
+    let log = std::fs::read_to_string(system.log("coordinator.log")).unwrap();
+    let line = log.lines().find(|line| line.contains("metrics are served")).unwrap();
+    let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address.trim_matches('"')).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
 }
 
 #[tokio::test(flavor = "multi_thread")]
