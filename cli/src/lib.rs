@@ -10,8 +10,9 @@
 //! | `watching` | which line of a deploy's life to print next |
 //! | `evidence`, `judge`, `claims` | what `verify` reads, judges, and compares |
 //! | `history` | an enclave's chain of reports, and what is wrong with it |
-//! | `table`, `objects` | DynamoDB and S3 |
+//! | `table`, `objects`, `archive` | DynamoDB, S3, and an enclave's reports in it |
 
+mod archive;
 mod call_error;
 mod claims;
 mod digest;

@@ -63,6 +63,16 @@ pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A word for a shell: a report is written by others, and its reader will paste the command.
+pub(crate) fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    let text = one_line(&harmless(text));
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Why something could not be printed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrintError {
@@ -88,5 +98,12 @@ mod tests {
     #[test]
     fn a_strangers_text_stays_on_its_line() {
         assert_eq!(one_line("failed\n  verdict verified\r\n"), "failed verdict verified");
+    }
+
+    #[test]
+    fn what_a_shell_would_obey_is_shell_word() {
+        assert_eq!(shell_word("arn:aws:iam::1:role/parent"), "arn:aws:iam::1:role/parent");
+        assert_eq!(shell_word("i-1; rm -rf ~"), "'i-1; rm -rf ~'");
+        assert_eq!(shell_word("it's\n$(x)"), r"'it'\''s $(x)'");
     }
 }

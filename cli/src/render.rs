@@ -10,7 +10,7 @@ mod report;
 mod verification;
 mod way;
 
-pub(crate) use history::history;
+pub(crate) use history::{Saved, history, saved};
 pub(crate) use instants::instants;
 pub(crate) use list::list;
 pub(crate) use measurement::{description, measurement};

@@ -1,10 +1,49 @@
 //! The judgement on an enclave's history, as people read it.
 
-use super::{instants, layout::section, verification::open};
+use super::{instants, layout::section, report::chain_command, verification::open};
 use crate::{
+    digest::Digest,
     history::{FileView, History},
-    output::one_line,
+    output::{one_line, shell_word},
 };
+use bailey_model::{EnclaveId, report::Report};
+use std::path::Path;
+
+/// A copy of a history that was just made.
+#[derive(Debug)]
+pub(crate) struct Saved<'a> {
+    pub(crate) id: EnclaveId,
+    pub(crate) count: usize,
+    pub(crate) directory: &'a Path,
+    /// The head that the record names.
+    pub(crate) head: Option<Digest>,
+    /// The digest of the last file.
+    pub(crate) last: Digest,
+    /// What the last file says, when it holds a report.
+    pub(crate) report: Option<&'a Report>,
+}
+
+/// How much there is, its head and who says so, and how to verify it.
+pub(crate) fn saved(saved: &Saved<'_>) -> String {
+    let Saved { id, count, directory, head, last, report } = saved;
+    let directory = shell_word(&directory.to_string_lossy());
+    let reports = if *count == 1 { "report" } else { "reports" };
+    let says = match head {
+        Some(head) if head == last => "which is the head that the record names".to_owned(),
+        Some(head) => format!("but the record names the head {head}: later reports are missing"),
+        None => "the record names no head, so that later ones could be missing".to_owned(),
+    };
+    let head = head.unwrap_or(*last).to_string();
+    let command = report.map_or_else(
+        || format!("bailey verify --chain {directory} --head {head}"),
+        |report| chain_command(report, &directory, &head),
+    );
+    format!(
+        "{count} {reports} of {id} in {directory}\nthe last has SHA-256 {last}, {says}\n\nVerify \
+         them offline:\n  {}\n",
+        command.replace('\n', "\n  ")
+    )
+}
 
 /// The judgement first, then what is wrong and where, then every file.
 pub(crate) fn history(history: &History) -> String {
@@ -23,6 +62,9 @@ fn headline(history: &History) -> String {
     let refused = history.files.iter().filter(refused).count();
     match (history.intact, refused) {
         (false, _) => "REJECTED: the history is not whole".to_owned(),
+        (true, 0) if count == 1 => {
+            "ACCEPTED: the history is whole, its one report is authentic".to_owned()
+        }
         (true, 0) => {
             format!("ACCEPTED: the history is whole, each of its {count} reports is authentic")
         }

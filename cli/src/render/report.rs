@@ -1,8 +1,10 @@
 //! An attestation report as an auditor reads it.
 
+mod commands;
 mod facts;
 mod html;
 mod markdown;
+mod registers;
 
 use super::{instants, layout::section, mark};
 use crate::digest::Digest;
@@ -11,6 +13,7 @@ use bailey_model::{
     PcrSet,
     report::{Certificate, Check, Report, Verdict},
 };
+pub(super) use commands::chain_command;
 use std::fmt::Write as _;
 
 /// A form for people.

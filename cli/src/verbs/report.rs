@@ -1,16 +1,18 @@
 //! `bailey report`
 
+mod history;
+mod source;
+
 use crate::{
     CloudOptions,
     digest::Digest,
     evidence::{ContentError, parse_report, read_report},
     exit::{Advise, Exit, Outcome},
-    objects, output,
+    output,
     render::{self, Form},
-    table::Table,
-    view::view,
 };
-use bailey_model::{EnclaveId, S3Location, S3LocationError, report::Report};
+use bailey_model::{EnclaveId, S3Location, report::Report};
+use source::Source;
 use std::{fs, io, path::PathBuf};
 
 /// Print an enclave's newest attestation report, or one in a file
@@ -32,6 +34,12 @@ pub(crate) struct Args {
     /// Also write the report as it is stored to this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write the enclave's whole history into this directory instead, as `verify --chain` reads it
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "out", "json", "format"])]
+    history: Option<PathBuf>,
+    /// The bucket of reports, for an enclave whose record names no report: it failed, or it ended
+    #[arg(long, value_name = "NAME", env = "BAILEY_REPORTS_BUCKET")]
+    bucket: Option<String>,
 }
 
 const AFTER_HELP: &str = "\
@@ -41,9 +49,10 @@ Examples:
   bailey report demo
   bailey report demo --out report.json && bailey verify report.json
   bailey report --file report.json --format html > report.html
+  bailey report demo --history reports/demo
 
-Exit codes: 0 printed, 1 the report says that the document was rejected, 2 there is no report or \
-it could not be read.";
+Exit codes: 0 printed or written, 1 the report says that the document was rejected, or the history \
+does not reach its head, 2 there is no report or it could not be read.";
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
@@ -62,13 +71,31 @@ enum Format {
 pub(crate) async fn run(args: Args, cloud: &CloudOptions) -> Outcome {
     let (bytes, report) = match (&args.file, &args.id) {
         (Some(file), _) => read_report(file)?,
-        (None, Some(id)) => fetch(id, cloud).await?,
+        (None, Some(id)) => {
+            let source = Source::open(id, args.bucket.clone(), cloud).await?;
+            if let Some(directory) = &args.history {
+                return history::save(source, directory).await;
+            }
+            fetch(source).await?
+        }
         (None, None) => return Err(ReportError::Nothing.into()),
     };
     if let Some(file) = &args.out {
         fs::write(file, &bytes)
             .map_err(|source| ReportError::Write { file: file.clone(), source })?;
     }
+    print(&args, &bytes, &report)?;
+    Ok(if report.verdict.is_some() { Exit::Done } else { Exit::Negative })
+}
+
+async fn fetch(source: Source) -> Result<(Vec<u8>, Report), Box<dyn Advise>> {
+    let (location, bytes) = source.newest().await?;
+    let report =
+        parse_report(&bytes).map_err(|source| ReportError::Content { location, source })?;
+    Ok((bytes, report))
+}
+
+fn print(args: &Args, bytes: &[u8], report: &Report) -> Result<(), output::PrintError> {
     let form = match if args.json { Format::Json } else { args.format } {
         Format::Json => None,
         Format::Html => Some(Form::Html),
@@ -76,27 +103,10 @@ pub(crate) async fn run(args: Args, cloud: &CloudOptions) -> Outcome {
         Format::Text => Some(Form::Text),
     };
     match form {
-        Some(form) => output::print(&render::report(&report, Digest::of(&bytes), form))?,
-        None => output::print_bytes(&bytes)?,
+        Some(form) => output::print(&render::report(report, Digest::of(bytes), form))?,
+        None => output::print_bytes(bytes)?,
     };
-    Ok(if report.verdict.is_some() { Exit::Done } else { Exit::Negative })
-}
-
-async fn fetch(id: &EnclaveId, cloud: &CloudOptions) -> Result<(Vec<u8>, Report), Box<dyn Advise>> {
-    let location = locate(id, cloud).await?;
-    let bytes = objects::read(&location, cloud).await?;
-    let report =
-        parse_report(&bytes).map_err(|source| ReportError::Content { location, source })?;
-    Ok((bytes, report))
-}
-
-async fn locate(id: &EnclaveId, cloud: &CloudOptions) -> Result<S3Location, Box<dyn Advise>> {
-    let record = Table::open(cloud).await.read(id).await?;
-    let view = view(&record)?;
-    let proof = view.projection.and_then(|projection| projection.attestation);
-    let proof = proof.ok_or_else(|| ReportError::None { id: id.clone(), status: view.status })?;
-    let location = proof.report.parse().map_err(|source| ReportError::Location { source })?;
-    Ok(location)
+    Ok(())
 }
 
 /// Why no report was printed.
@@ -105,12 +115,6 @@ enum ReportError {
     /// The object is no report.
     #[error("{location} holds no report")]
     Content { location: S3Location, source: ContentError },
-    /// The record names a place that is none.
-    #[error("the record names no place of a report")]
-    Location { source: S3LocationError },
-    /// No document was judged yet.
-    #[error("`{id}` is {status} and has no attestation report")]
-    None { id: EnclaveId, status: String },
     /// The command line names no report.
     #[error("there is no report to print: name an enclave, or --file")]
     Nothing,
@@ -119,13 +123,4 @@ enum ReportError {
     Write { file: PathBuf, source: io::Error },
 }
 
-impl Advise for ReportError {
-    fn advice(&self) -> Option<String> {
-        match self {
-            Self::None { id, .. } => {
-                Some(format!("it gets one with its first attestation; see `bailey show {id}`"))
-            }
-            _ => None,
-        }
-    }
-}
+impl Advise for ReportError {}

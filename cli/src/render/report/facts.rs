@@ -4,7 +4,6 @@ use super::super::{instants, meaning};
 use crate::digest::Digest;
 use bailey_attestation::{Outcome, RootFingerprint, TrustedRoots};
 use bailey_model::report::{Check, PcrSource, Report, Verdict};
-use std::collections::BTreeSet;
 
 /// How good the news is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +32,46 @@ pub(super) fn verdict(report: &Report) -> (&'static str, String, Tone) {
             ("NO VERDICT", "the report says neither that nor why not".to_owned(), Tone::Bad)
         }
     }
+}
+
+/// What the verdict means for who relies on the enclave.
+pub(super) fn explanation(report: &Report) -> String {
+    let genuine = "The document is genuine: a trusted root vouches for it, and it answers a \
+                   question that was asked of this enclave alone.";
+    let code = match (report.verdict, &report.rejection) {
+        (Some(Verdict::Verified), None) => "The code that it measures is the code that was to run.",
+        (Some(Verdict::Authentic), None) => {
+            "Which code runs is open: nobody but the host itself said what should be measured."
+        }
+        (Some(Verdict::Debug), None) => {
+            "But its measurements are zero, so any code may run, and the host can read along. \
+             Entrust nothing to it."
+        }
+        (Some(_) | None, _) => return refusal(report),
+    };
+    format!("{genuine} {code}")
+}
+
+fn refusal(report: &Report) -> String {
+    let failed =
+        report.checks.iter().find(|check| super::outcome(&check.outcome) == Outcome::Failed);
+    let failed = failed.map(|check| format!("The check {} failed. ", check.name));
+    format!(
+        "{}The enclave was not accepted, and nothing that the document says can be relied upon.",
+        failed.unwrap_or_default()
+    )
+}
+
+/// How many checks came to what.
+pub(super) fn count(report: &Report) -> String {
+    let kinds = [Outcome::Passed, Outcome::Failed, Outcome::NotChecked, Outcome::Waived];
+    let counted = kinds.into_iter().filter_map(|kind| {
+        let is = |check: &&Check| super::outcome(&check.outcome) == kind;
+        let count = report.checks.iter().filter(is).count();
+        (count > 0).then(|| format!("{count} {}", called(kind)))
+    });
+    let counted: Vec<_> = counted.collect();
+    format!("Of {} checks: {}.", report.checks.len(), counted.join(", "))
 }
 
 /// Whether the chain starts at AWS's root; unknown when the report names no certificate.
@@ -83,7 +122,14 @@ pub(super) fn subject(report: &Report, sha256: Digest) -> Vec<(&'static str, Str
             "SHA-256 of the report before it",
             report.previous.clone().unwrap_or_else(|| "none: it is the first".to_owned()),
         ),
-        ("Attestation document", format!("{} bytes", report.document.as_slice().len())),
+        (
+            "Attestation document",
+            format!(
+                "{} bytes, SHA-256 {}",
+                report.document.as_slice().len(),
+                Digest::of(report.document.as_slice())
+            ),
+        ),
     ]
 }
 
@@ -103,20 +149,21 @@ pub(super) struct CheckRow {
     pub(super) name: String,
     pub(super) purpose: &'static str,
     pub(super) outcome: Outcome,
-    pub(super) text: String,
+    pub(super) expected: String,
+    pub(super) found: String,
 }
 
 /// Every check, those that were made first.
 pub(super) fn checks(report: &Report) -> (Vec<CheckRow>, Vec<CheckRow>) {
     let row = |check: &Check| {
-        let outcome = super::outcome(&check.outcome);
-        let (expected, found) = (check.expected.as_deref(), check.found.as_deref());
-        // Where the outcome stands in a column of its own, the text need not say it again.
-        let text = match outcome {
-            Outcome::Failed | Outcome::Passed => super::checked(outcome, expected, found),
-            Outcome::NotChecked | Outcome::Waived => instants(found.unwrap_or("–")),
-        };
-        CheckRow { name: check.name.clone(), purpose: purpose(&check.name), outcome, text }
+        let shown = |text: Option<&str>| instants(text.unwrap_or("–"));
+        CheckRow {
+            name: check.name.clone(),
+            purpose: purpose(&check.name),
+            outcome: super::outcome(&check.outcome),
+            expected: shown(check.expected.as_deref()),
+            found: shown(check.found.as_deref()),
+        }
     };
     let made = |row: &CheckRow| matches!(row.outcome, Outcome::Failed | Outcome::Passed);
     report.checks.iter().map(row).partition(made)
@@ -151,73 +198,13 @@ fn purpose(name: &str) -> &'static str {
     }
 }
 
-/// A register for a table.
-pub(super) struct RegisterRow {
-    pub(super) name: String,
-    pub(super) expected: Option<String>,
-    pub(super) found: Option<String>,
-    pub(super) outcome: Outcome,
-}
-
-/// Every register that somebody expected something of, or that is not zero; and how many are left.
-pub(super) fn registers(report: &Report) -> (Vec<RegisterRow>, usize) {
-    let indices: BTreeSet<_> = report.pcrs.keys().chain(report.expected_pcrs.keys()).collect();
-    let told = |index: &&u8| {
-        **index <= 2
-            || report.expected_pcrs.contains_key(index)
-            || report.pcrs.get(index).is_some_and(|pcr| !pcr.is_zero())
-    };
-    let (told, zero): (Vec<&u8>, Vec<&u8>) = indices.into_iter().partition(told);
-    let row = |index: &u8| {
-        let (expected, found) = (report.expected_pcrs.get(index), report.pcrs.get(index));
-        let outcome = match (expected, report.verdict) {
-            (None, _) => Outcome::Waived,
-            (_, Some(Verdict::Debug)) => Outcome::NotChecked,
-            _ if found.is_none() && report.pcrs.is_empty() => Outcome::NotChecked,
-            _ if expected == found => Outcome::Passed,
-            _ => Outcome::Failed,
-        };
-        let shown = |pcr: Option<&bailey_model::Pcr>| pcr.map(ToString::to_string);
-        let (expected, found) = (shown(expected), shown(found));
-        RegisterRow { name: format!("PCR{index}"), expected, found, outcome }
-    };
-    (told.into_iter().map(row).collect(), zero.len())
-}
-
-/// Who says what the registers should hold.
-pub(super) fn expectation(report: &Report) -> &'static str {
-    match report.pcr_source {
-        _ if report.expected_pcrs.is_empty() => "Nobody said what the measurements should be.",
-        PcrSource::Agent => "The host measured the image itself; these are its expectations.",
-        PcrSource::Record => "The expectations were given with the request to deploy.",
-    }
-}
-
-/// The command with which anyone can verify the report file.
-pub(super) fn command(report: &Report) -> String {
-    let mut words = vec!["bailey verify report.json".to_owned()];
-    if under_awss_root(report) == Some(false) {
-        words.push("--root ROOT.pem".to_owned());
-    }
-    if matches!(report.verdict, Some(Verdict::Authentic | Verdict::Verified)) {
-        words.push("--require-production".to_owned());
-        let pcrs = report.expected_pcrs.iter();
-        words.extend(pcrs.map(|(index, pcr)| format!("--pcr {index}={pcr}")));
-    }
-    words.push(format!("--nonce hex:{}", hex::encode(report.nonce.as_slice())));
-    words.push(format!("--instance-id {}", quoted(&report.host.instance_id)));
-    words.extend(report.host.role_arn.iter().map(|arn| format!("--role-arn {}", quoted(arn))));
-    words.join(" \\\n  ")
-}
-
-/// A word for a shell: a report is written by others, and its reader will paste the command.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@+,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    let text = crate::output::one_line(&crate::output::harmless(text));
-    format!("'{}'", text.replace('\'', r"'\''"))
+/// Names and values about the signed manifest that the expectations came from.
+pub(super) fn manifest(report: &Report) -> Vec<(&'static str, String)> {
+    let Some(manifest) = &report.manifest else { return Vec::new() };
+    vec![
+        ("Signed manifest", manifest.location.to_string()),
+        ("SHA-256 of the key that signed it", manifest.key_id.clone()),
+    ]
 }
 
 /// What an outcome is called.
@@ -227,6 +214,15 @@ pub(super) fn called(outcome: Outcome) -> &'static str {
         Outcome::NotChecked => "not checked",
         Outcome::Passed => "passed",
         Outcome::Waived => "not asked for",
+    }
+}
+
+/// What a certificate of the chain is for, from its place, as text for people.
+pub(super) fn part(report: &Report, index: usize) -> &'static str {
+    match index {
+        0 => "Root",
+        last if last.saturating_add(1) == report.certificates.len() => "Enclave's module",
+        _ => "Authority",
     }
 }
 
@@ -240,18 +236,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_rejection_names_the_check_that_failed() {
+        let mut report = super::super::tests::example();
+        assert!(explanation(&report).starts_with("The document is genuine: "));
+        report.rejection = Some("debug_mode".to_owned());
+        assert!(explanation(&report).starts_with("The check debug failed. "));
+    }
+
+    #[test]
+    fn checks_are_counted_by_what_they_came_to() {
+        let count = count(&super::super::tests::example());
+        assert_eq!(count, "Of 6 checks: 3 passed, 1 failed, 1 not checked, 1 not asked for.");
+    }
+
+    #[test]
     fn a_verdict_under_another_root_than_awss_is_not_shown_as_good() {
         let mut report = super::super::tests::example();
         assert_eq!(verdict(&report).2, Tone::Guarded);
         report.certificates[0].sha256 = TrustedRoots::aws().to_string();
         assert_eq!(verdict(&report).2, Tone::Good);
         assert_eq!(cautions(&report), [""; 0]);
-    }
-
-    #[test]
-    fn what_a_shell_would_obey_is_quoted() {
-        assert_eq!(quoted("arn:aws:iam::1:role/parent"), "arn:aws:iam::1:role/parent");
-        assert_eq!(quoted("i-1; rm -rf ~"), "'i-1; rm -rf ~'");
-        assert_eq!(quoted("it's\n$(x)"), r"'it'\''s $(x)'");
     }
 }

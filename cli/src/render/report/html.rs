@@ -4,12 +4,15 @@ mod markup;
 
 use super::{
     super::mark,
+    commands,
     facts::{self, CheckRow, Tone},
+    registers,
 };
 use crate::digest::Digest;
 use bailey_attestation::Outcome;
-use bailey_model::report::Report;
-use markup::{Markup, code, element, list, table, text};
+use bailey_model::{UnixMillis, report::Report};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use markup::{Markup, code, element, list, name, table, text};
 
 pub(super) fn html(report: &Report, sha256: Digest) -> String {
     let (word, meaning, tone) = facts::verdict(report);
@@ -25,8 +28,7 @@ pub(super) fn html(report: &Report, sha256: Digest) -> String {
     ];
     let body: Markup = sections.into_iter().collect();
     // Refuses every request and every script, should a value ever slip through unescaped.
-    let policy =
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+    let policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -43,6 +45,7 @@ const STYLE: &str = include_str!("report.css");
 
 fn header(report: &Report, word: &str, meaning: &str, tone: Tone) -> Markup {
     let class = match tone {
+        Tone::Bad if report.rejection.is_some() => "class=\"bad rejected\"",
         Tone::Bad => "class=\"bad\"",
         Tone::Good => "class=\"good\"",
         Tone::Guarded => "class=\"guarded\"",
@@ -56,6 +59,8 @@ fn header(report: &Report, word: &str, meaning: &str, tone: Tone) -> Markup {
         element("h1", "", text(word)),
         element("p", "class=\"meaning\"", text(meaning)),
     ];
+    parts.push(element("p", "", text(&facts::explanation(report))));
+    parts.push(element("p", "", text(&facts::count(report))));
     let cautions = facts::cautions(report).into_iter();
     parts.extend(cautions.map(|caution| element("p", "class=\"caution\"", text(caution))));
     element("header", class, parts.into_iter().collect())
@@ -63,16 +68,15 @@ fn header(report: &Report, word: &str, meaning: &str, tone: Tone) -> Markup {
 
 fn sections(report: &Report, sha256: Digest) -> Markup {
     let (made, open) = facts::checks(report);
-    let limits = facts::limits(report).iter().map(|limit| text(limit)).collect();
     let software: Vec<_> = report.software.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
     [
         section("What was checked", vec![checks(&made)]),
-        section("What was not checked", vec![list(limits), checks(&open)]),
+        section("What was not checked", not_checked(report, &open)),
         section("Measurements", measurements(report)),
         section("Certificate chain, root first", vec![certificates(report)]),
         section("Host", vec![pairs(&facts::host(report))]),
         section("Software", vec![pairs(&software)]),
-        section("Report", vec![pairs(&facts::subject(report, sha256))]),
+        section("Report and its place in the chain", vec![pairs(&facts::subject(report, sha256))]),
         section("Verify it yourself", verify(report)),
     ]
     .into_iter()
@@ -84,12 +88,29 @@ fn section(title: &str, mut content: Vec<Markup>) -> Markup {
     element("section", "", content.into_iter().collect())
 }
 
+fn not_checked(report: &Report, open: &[CheckRow]) -> Vec<Markup> {
+    let limits = facts::limits(report).iter().map(|limit| text(limit)).collect();
+    let this = match open {
+        [] => "This one leaves out no check that there is.",
+        _ => "What this one does not show:",
+    };
+    let mut content = vec![
+        element("p", "", text("What no report can show:")),
+        list(limits),
+        element("p", "", text(this)),
+    ];
+    if !open.is_empty() {
+        content.push(checks(open));
+    }
+    content
+}
+
 fn checks(rows: &[CheckRow]) -> Markup {
     let cells = |row: &CheckRow| {
-        let name = [code(&row.name), element("small", "", text(row.purpose))];
-        [name.into_iter().collect(), result(row.outcome), code(&row.text)]
+        let check = [code(&row.name), element("small", "", text(row.purpose))];
+        [check.into_iter().collect(), result(row.outcome), code(&row.expected), code(&row.found)]
     };
-    table(["Check", "Result", "Found"], rows.iter().map(cells).collect())
+    table(["Check", "Result", "Expected", "Found"], rows.iter().map(cells).collect())
 }
 
 fn result(outcome: Outcome) -> Markup {
@@ -102,28 +123,43 @@ fn result(outcome: Outcome) -> Markup {
 }
 
 fn measurements(report: &Report) -> Vec<Markup> {
-    let (rows, zero) = facts::registers(report);
+    let (rows, zero) = registers::registers(report);
     let value = |value: Option<String>| value.map_or_else(|| text("–"), |value| code(&value));
-    let rows = rows
-        .into_iter()
-        .map(|row| [text(&row.name), result(row.outcome), value(row.expected), value(row.found)]);
+    let rows = rows.into_iter().map(|row| {
+        let name = [element("b", "", text(&row.name)), element("small", "", text(row.meaning))];
+        let name = name.into_iter().collect();
+        [name, result(row.outcome), value(row.expected), value(row.found)]
+    });
     let rows = rows.collect();
     let mut content = vec![
-        element("p", "", text(facts::expectation(report))),
+        element("p", "", text(registers::expectation(report))),
         table(["Register", "Result", "Expected", "Found"], rows),
     ];
     if zero > 0 {
         content.push(element("p", "", text(&format!("{zero} more registers are zero."))));
     }
+    let manifest = facts::manifest(report);
+    if !manifest.is_empty() {
+        content.push(pairs(&manifest));
+    }
     content
 }
 
 fn certificates(report: &Report) -> Markup {
-    let rows = report.certificates.iter().map(|certificate| {
-        let validity = facts::validity(certificate);
-        [code(&certificate.subject), code(&validity), code(&certificate.sha256)]
+    if report.certificates.is_empty() {
+        let none =
+            "None is shown: the document was rejected, and nothing vouches for what it holds.";
+        return element("p", "", text(none));
+    }
+    let rows = report.certificates.iter().enumerate().map(|(index, certificate)| {
+        let part = element("b", "", text(facts::part(report, index)));
+        let subject = element("small", "", name(&certificate.subject));
+        let instant = |at: UnixMillis| element("span", "", code(&at.to_string()));
+        let valid = [instant(certificate.not_before), text(" to "), instant(certificate.not_after)];
+        let certificate = code(&certificate.sha256);
+        [[part, subject].into_iter().collect(), valid.into_iter().collect(), certificate]
     });
-    table(["Subject", "Valid", "SHA-256"], rows.collect())
+    table(["Certificate", "Valid", "SHA-256"], rows.collect())
 }
 
 fn pairs<N: AsRef<str>>(pairs: &[(N, String)]) -> Markup {
@@ -132,22 +168,30 @@ fn pairs<N: AsRef<str>>(pairs: &[(N, String)]) -> Markup {
 }
 
 fn verify(report: &Report) -> Vec<Markup> {
+    let command = |text: &str| element("pre", "tabindex=\"0\"", code(text));
     let says = "With the report file and the bailey program, on any machine, without network or \
                 account. The program checks the signatures again and that the report says what \
                 its signed document says.";
-    let history = "That no report of the enclave's history is missing or edited shows with the \
-                   history's head:";
-    vec![
-        element("p", "", text(says)),
-        element("pre", "tabindex=\"0\"", code(&facts::command(report))),
-        element("p", "", text(history)),
-        element("pre", "tabindex=\"0\"", code("bailey verify --chain DIRECTORY --head SHA256")),
-    ]
+    let history = "The reports of an enclave form a chain: each names the SHA-256 of the one \
+                   before it, and the coordinator keeps that of the last one, the head. That \
+                   none is missing or edited shows with all of them and the head:";
+    let mut content = vec![element("p", "", text(says)), command(&commands::command(report))];
+    content.extend(commands::files(report).into_iter().map(|file| element("p", "", text(file))));
+    let [fetch, chain] = commands::chain_commands(report);
+    content.extend([element("p", "", text(history)), command(&fetch), command(&chain)]);
+    let document = STANDARD.encode(report.document.as_slice());
+    let parts = [
+        element("summary", "", text("The attestation document itself, in base64")),
+        command(&document),
+    ];
+    content.push(element("details", "", parts.into_iter().collect()));
+    content
 }
 
 #[cfg(test)]
 mod tests {
     use super::{super::tests::example, *};
+    use bailey_model::report::SignedManifest;
 
     #[test]
     fn every_value_is_escaped() {
@@ -170,6 +214,25 @@ mod tests {
     }
 
     #[test]
+    fn a_signed_manifest_is_named_with_its_key_and_how_to_check_it() {
+        let page = html(&example(), Digest::of(b""));
+        assert!(!page.contains("--manifest-key"));
+        let signed = Report {
+            manifest: Some(SignedManifest {
+                location: "s3://images/app.manifest.json".parse().unwrap(),
+                envelope: bailey_model::Base64Bytes(Vec::new()),
+                key_id: "cd".repeat(32),
+            }),
+            ..example()
+        };
+        let page = html(&signed, Digest::of(b""));
+        let key = "cd".repeat(32);
+        for part in ["s3://images/app.manifest.json", &key, "--manifest-key KEY.pem"] {
+            assert!(page.contains(part), "{part}");
+        }
+    }
+
+    #[test]
     fn the_page_asks_for_nothing_and_says_its_language() {
         let page = html(&example(), Digest::of(b""));
         assert!(page.starts_with("<!DOCTYPE html>\n<html lang=\"en\">\n"));
@@ -179,5 +242,14 @@ mod tests {
         assert!(page.contains("<h1>VERIFIED</h1>"));
         assert!(page.contains("<title>VERIFIED: attestation of demo</title>"));
         assert!(page.contains("does not start at the AWS Nitro Enclaves root"));
+    }
+
+    #[test]
+    fn the_page_holds_the_document_and_how_to_verify_it() {
+        let page = html(&example(), Digest::of(b""));
+        let root = "bailey verify report.json \\\n  --root ROOT.pem \\\n  --require-production";
+        assert!(page.contains(root), "{page}");
+        assert!(page.contains("bailey report demo --history DIRECTORY"), "{page}");
+        assert!(page.contains("<code>AAEC</code>"), "the document in base64: {page}");
     }
 }

@@ -4,7 +4,9 @@
 
 use super::{
     super::mark,
+    commands,
     facts::{self, CheckRow},
+    registers,
 };
 use crate::{digest::Digest, output::one_line};
 use bailey_model::report::Report;
@@ -14,7 +16,11 @@ pub(super) fn markdown(report: &Report, sha256: Digest) -> String {
     let (word, meaning, _) = facts::verdict(report);
     let enclave = code(report.enclave_id.as_str());
     let meaning = if report.rejection.is_some() { code(&meaning) } else { meaning };
-    let mut text = format!("# Attestation of {enclave}: {word}\n\n{meaning}\n");
+    let mut text = format!(
+        "# Attestation of {enclave}: {word}\n\n{meaning}\n\n{} {}\n",
+        facts::explanation(report),
+        facts::count(report)
+    );
     for caution in facts::cautions(report) {
         let _ = write!(text, "\n> **Note:** {caution}\n");
     }
@@ -26,12 +32,16 @@ pub(super) fn markdown(report: &Report, sha256: Digest) -> String {
         let _ = writeln!(text, "- {limit}");
     }
     text.push_str(&registers(report));
+    let manifest = facts::manifest(report);
+    if !manifest.is_empty() {
+        text.push_str(&pairs("Signed manifest", &manifest));
+    }
     text.push_str(&certificates(report));
     text.push_str(&pairs("Host", &facts::host(report)));
     let software: Vec<_> = report.software.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
     text.push_str(&pairs("Software", &software));
     text.push_str(&pairs("Report", &facts::subject(report, sha256)));
-    let command = facts::command(report);
+    let command = commands::command(report);
     let _ = write!(
         text,
         "\n## Verify it yourself\n\nOffline, with the report file:\n\n```sh\n{command}\n```\n"
@@ -42,20 +52,21 @@ pub(super) fn markdown(report: &Report, sha256: Digest) -> String {
 fn checks(title: &str, rows: &[CheckRow]) -> String {
     let row = |row: &CheckRow| {
         let result = format!("{} {}", mark(row.outcome), facts::called(row.outcome));
-        [code(&row.name), row.purpose.to_owned(), result, code(&row.text)]
+        let [expected, found] = [code(&row.expected), code(&row.found)];
+        [code(&row.name), row.purpose.to_owned(), result, expected, found]
     };
-    table(title, ["Check", "Purpose", "Result", "Found"], rows.iter().map(row))
+    table(title, ["Check", "Purpose", "Result", "Expected", "Found"], rows.iter().map(row))
 }
 
 fn registers(report: &Report) -> String {
-    let (rows, zero) = facts::registers(report);
+    let (rows, zero) = registers::registers(report);
     let value = |value: Option<String>| value.map_or_else(|| "–".to_owned(), |text| code(&text));
     let rows = rows.into_iter().map(|row| {
         let result = format!("{} {}", mark(row.outcome), facts::called(row.outcome));
         [row.name, value(row.expected), value(row.found), result]
     });
     let mut text = table("Measurements", ["Register", "Expected", "Found", "Result"], rows);
-    let _ = write!(text, "\n{}", facts::expectation(report));
+    let _ = write!(text, "\n{}", registers::expectation(report));
     if zero > 0 {
         let _ = write!(text, " {zero} more registers are zero.");
     }

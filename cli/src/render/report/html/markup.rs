@@ -38,7 +38,7 @@ pub(super) fn text(text: &str) -> Markup {
 pub(super) fn element(name: &'static str, attributes: &'static str, content: Markup) -> Markup {
     let gap = if attributes.is_empty() { "" } else { " " };
     // A line end inside `pre` would show.
-    let end = if matches!(name, "code" | "span" | "small") { "" } else { "\n" };
+    let end = if matches!(name, "code" | "span" | "small" | "b") { "" } else { "\n" };
     let content = content.into_string();
     Markup(format!("<{name}{gap}{attributes}>{content}</{name}>{end}"))
 }
@@ -46,6 +46,11 @@ pub(super) fn element(name: &'static str, attributes: &'static str, content: Mar
 /// Somebody's value, letter by letter.
 pub(super) fn code(value: &str) -> Markup {
     element("code", "", text(value))
+}
+
+/// Somebody's value that may be broken after each comma, as a certificate's name has to be.
+pub(super) fn name(value: &str) -> Markup {
+    element("code", "", Markup(text(value).0.replace(',', ",<wbr>")))
 }
 
 pub(super) fn list(items: Vec<Markup>) -> Markup {
