@@ -49,7 +49,7 @@ fn meaning(verdict: Verdict) -> &'static str {
              should measure"
         }
         Verdict::Debug => "runs in debug mode: its memory can be read, its measurements are zero",
-        Verdict::Verified => "authentic, and measures what the record demands",
+        Verdict::Verified => "authentic, and measures what was demanded",
     }
 }
 

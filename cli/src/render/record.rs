@@ -201,7 +201,7 @@ Phases      BEGAN  TOOK  AT
   RUNNING   +4.0s        2025-01-01T12:00:05Z
 
 Attestation
-  verdict      verified: authentic, and measures what the record demands
+  verdict      verified: authentic, and measures what was demanded
   verified at  2025-01-01T12:00:05Z
   expected by  the record
   report       s3://reports/1.json

@@ -193,7 +193,7 @@ pub(super) mod tests {
     }
 
     const EXPECTED: &str = "\
-VERIFIED authentic, and measures what the record demands
+VERIFIED authentic, and measures what was demanded
 ! $LOCAL
 
 Report

@@ -122,7 +122,7 @@ mod tests {
         }));
         assert_eq!(
             closing(&deployed, Duration::from_millis(7_100)),
-            "   +7.1s DEPLOYED    verified: authentic, and measures what the record demands"
+            "   +7.1s DEPLOYED    verified: authentic, and measures what was demanded"
         );
         let gone = view(&json!({"id": "e", "status": "DESTROYED"}));
         assert_eq!(closing(&gone, Duration::ZERO), "   +0.0s DESTROYED");
