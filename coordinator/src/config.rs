@@ -3,6 +3,7 @@
 use bailey_attestation::{ChainCache, FingerprintError, RootFingerprint, TrustedRoots};
 use bailey_lifecycle as lifecycle;
 use bailey_manifest::{KeyError, PublicKey, TrustedKeys};
+use bailey_model::instance_type::InstanceType;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap, io, net::SocketAddr, path::Path, path::PathBuf, sync::Arc,
@@ -34,6 +35,9 @@ pub struct Config {
     pub manifest_keys: Vec<PathBuf>,
     /// Where `/metrics` is served over HTTP, as `address:port`; nowhere when absent.
     pub metrics_listen: Option<SocketAddr>,
+    /// Types to fall back to, in this order, when EC2 has no capacity for the one asked for.
+    #[serde(default)]
+    pub fallback_types: Vec<InstanceType>,
     /// Whether a type that cannot host an enclave is refused instead of promoted.
     #[serde(default)]
     pub strict_instance_types: bool,
@@ -144,6 +148,7 @@ impl Config {
             chains: Arc::new(ChainCache::new(CACHED_CHAINS)),
             manifest_keys: self.manifest_keys()?,
             reports_bucket: self.reports_bucket.clone(),
+            fallback_types: self.fallback_types.clone(),
             strict_instance_types: self.strict_instance_types,
             absence_grace: Duration::from_secs(self.absence_grace_s),
             nonce_ttl: Duration::from_secs(self.nonce_ttl_s),

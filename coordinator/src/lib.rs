@@ -9,7 +9,7 @@
 //! | [`queue`] | which ids are to be looked at, and when |
 //! | [`streams`], [`sweep`] | where wake-ups come from |
 //! | [`store`], [`ec2`] | tables, bucket and EC2 |
-//! | [`memory`] | what is remembered to spare calls |
+//! | [`memory`], [`shortages`] | what is remembered to spare calls |
 //! | [`metrics`] | figures for operators |
 
 pub mod config;
@@ -18,6 +18,7 @@ pub mod memory;
 pub mod metrics;
 pub mod queue;
 pub mod run;
+pub mod shortages;
 pub mod store;
 pub mod streams;
 pub mod sweep;

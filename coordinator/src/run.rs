@@ -6,6 +6,7 @@ use crate::{
     memory::Memory,
     metrics::{self, Metrics},
     queue::{Queue, Work},
+    shortages::Shortages,
     store::{Hosts, Images, Ledger, Records, Reports, StoreError},
     streams::{Follower, StreamError},
     tick::{Coordinator, Next},
@@ -154,6 +155,7 @@ async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, RunErr
         images: Images::new(s3.clone()),
         reports: Reports::new(s3, config.reports_bucket.clone()),
         ec2,
+        shortages: Shortages::default(),
         metrics: Arc::new(Metrics::default()),
         memory: Memory::beginning(now()),
     })

@@ -1,9 +1,10 @@
 //! Carrying out the steps of one enclave id.
 
 use crate::{
-    ec2::{self, Ec2Error, LaunchAnswer},
+    ec2::{self, Ec2Error, LaunchAnswer, Switched},
     memory::{Memory, SentBefore},
     metrics::Metrics,
+    shortages::Shortages,
     store::{HostView, Hosts, Images, Ledger, ReadRecord, Records, Reports, StoreError, Written},
 };
 use bailey_lifecycle::{
@@ -33,6 +34,8 @@ pub struct Coordinator {
     pub reports: Reports,
     /// EC2.
     pub ec2: ec2::Client,
+    /// Where EC2 was short of capacity.
+    pub shortages: Shortages,
     /// Figures for operators.
     pub metrics: Arc<Metrics>,
     /// What this process remembers to spare calls; losing it costs nothing else.
@@ -78,6 +81,9 @@ const STEP_LIMIT: usize = 100;
 
 /// How long `DescribeInstances` may lag behind a launch; AWS advises to allow minutes.
 pub(crate) const DESCRIBE_LAG: Duration = Duration::from_mins(2);
+
+/// How long to wait for an instance that is between two states.
+const SWITCH_PAUSE: Duration = Duration::from_secs(2);
 
 /// What a tick has read; kept up to date by its own writes.
 struct Seen {
@@ -157,7 +163,11 @@ impl Coordinator {
     async fn step(&self, id: &EnclaveId, seen: &mut Seen) -> Result<Progress, TickError> {
         let now = now();
         let retrying = self.memory.trouble(id.as_str());
-        let instance = seen.entry.as_ref().and_then(|entry| self.instance(entry));
+        let instance = match &seen.entry {
+            Some(entry) => self.instance(entry, now).await?,
+            None => None,
+        };
+        let short = self.shortages.current(now);
         let arn = seen.entry.as_ref().and_then(|e| e.state.host()).map(|h| &h.instance_arn);
         let view = View {
             now,
@@ -168,6 +178,7 @@ impl Coordinator {
             instance,
             desired_written: arn.map_or(0, |arn| self.memory.desired_written(arn)),
             fresh: fresh()?,
+            short: &short,
             unwritable: seen.unwritten.is_some(),
             retrying: retrying.as_deref(),
         };
@@ -184,14 +195,40 @@ impl Coordinator {
                 self.memory.desired_is_written(&instance_arn, desired.version);
                 Ok(Progress::Again)
             }
+            Step::Start(host) => self.start(&host, seen).await,
+            Step::Stop(host) => self.stop(&host, seen).await,
             Step::ReadManifest(location) => self.read_manifest(&location, seen).await,
             Step::StoreReport(judgement) => self.store_report(&judgement, seen).await,
             Step::Terminate(host) => self.terminate(&host, seen).await,
         }
     }
 
-    fn instance(&self, entry: &Entry) -> Option<InstanceState> {
-        self.memory.instance(&entry.state.host()?.instance_id)
+    /// What EC2 says about the entry's instance.
+    ///
+    /// A host that should run and was stopped may have been started since EC2 was asked, by another
+    /// coordinator even: only a fresh word counts, and none while EC2 may still lag behind a start.
+    async fn instance(
+        &self,
+        entry: &Entry,
+        now: UnixMillis,
+    ) -> Result<Option<InstanceState>, TickError> {
+        let Some(host) = entry.state.host() else { return Ok(None) };
+        let known = self.memory.instance(&host.instance_id);
+        let should_run = matches!(
+            entry.state,
+            State::Deploying { .. } | State::Reporting { .. } | State::Deployed { .. }
+        );
+        let is_stopped = known.is_some_and(|state| state.is_gone() && !state.is_ended());
+        if !(should_run && is_stopped) {
+            return Ok(known);
+        }
+        if now.since(host.launched_at) < DESCRIBE_LAG {
+            return Ok(None);
+        }
+        let state = self.ec2.instance(&host.instance_id).await.map_err(TickError::Ec2)?;
+        let state = state.unwrap_or(InstanceState::Terminated);
+        self.memory.set_instance(&host.instance_id, state);
+        Ok(Some(state))
     }
 
     async fn save(&self, entry: Entry, seen: &mut Seen) -> Result<Progress, TickError> {
@@ -215,11 +252,14 @@ impl Coordinator {
 
     /// An intent that this process has just written was never sent before.
     fn note_intent(&self, before: Option<&Entry>, after: &Entry) {
-        let had_intent = matches!(before.map(|e| &e.state), Some(State::Launching { .. }));
-        if let State::Launching { intent, .. } = &after.state
-            && !had_intent
+        let token = |entry: &Entry| match &entry.state {
+            State::Launching { intent, .. } => Some(intent.request.client_token.clone()),
+            _ => None,
+        };
+        if let Some(new) = token(after)
+            && before.and_then(token).as_ref() != Some(&new)
         {
-            self.memory.intent_is_new(&intent.request.client_token);
+            self.memory.intent_is_new(&new);
         }
     }
 
@@ -252,7 +292,11 @@ impl Coordinator {
                 (outcome::launched(entry, launched.clone(), fresh()?, now()), Some(launched))
             }
             LaunchAnswer::Refused(refused) => {
-                (outcome::launch_refused(entry, &refused, now()), None)
+                if refused.is_short() {
+                    self.shortages.note(intent.place(), now());
+                }
+                let short = self.shortages.current(now());
+                (outcome::launch_refused(entry, &refused, &self.config, &short, now()), None)
             }
         };
         let progress = self.save(next, seen).await?;
@@ -343,10 +387,64 @@ impl Coordinator {
         if !is_gone {
             return Ok(Progress::Settled(Next::After(Duration::from_secs(1))));
         }
+        self.forget(host, seen).await?;
+        let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
+        let short = self.shortages.current(now());
+        let next = outcome::terminated(entry, &self.config, &short, now());
+        self.save(next, seen).await
+    }
+
+    /// Removes what was written for a host on which nothing runs any more.
+    async fn forget(&self, host: &Host, seen: &mut Seen) -> Result<(), TickError> {
         self.hosts.forget(&host.instance_arn).await.map_err(TickError::Store)?;
         self.memory.forget(&host.instance_arn, &host.instance_id);
+        seen.host = HostView::default();
+        Ok(())
+    }
+
+    async fn stop(&self, host: &Host, seen: &mut Seen) -> Result<Progress, TickError> {
+        let id = host.instance_id.as_str();
+        match self.ec2.stop(id).await.map_err(TickError::Ec2)? {
+            Switched::Done => {}
+            // It starts, or it is no more.
+            Switched::NotNow => {
+                let state = self.ec2.instance(id).await.map_err(TickError::Ec2)?;
+                if state.is_some_and(|state| !state.is_ended()) {
+                    return Ok(Progress::Settled(Next::After(SWITCH_PAUSE)));
+                }
+            }
+            // Not every instance can be stopped; whoever resumes gets another one.
+            Switched::Refused { code, message } => {
+                log::warn!(instance_id = id, code = code.as_str(), error = message.as_str(); "instance cannot be stopped and is terminated");
+                self.ec2.terminate(id).await.map_err(TickError::Ec2)?;
+            }
+        }
+        self.forget(host, seen).await?;
         let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
-        let next = outcome::terminated(entry, now());
+        let next = outcome::stopped(entry, now());
+        self.save(next, seen).await
+    }
+
+    async fn start(&self, host: &Host, seen: &mut Seen) -> Result<Progress, TickError> {
+        let id = host.instance_id.as_str();
+        let refused = match self.ec2.start(id).await.map_err(TickError::Ec2)? {
+            Switched::Done => None,
+            Switched::NotNow => {
+                let state = self.ec2.instance(id).await.map_err(TickError::Ec2)?;
+                if state.is_some_and(|state| !state.is_ended()) {
+                    return Ok(Progress::Settled(Next::After(SWITCH_PAUSE)));
+                }
+                Some("it is terminated".to_owned())
+            }
+            Switched::Refused { code, message } => Some(format!("{code}: {message}")),
+        };
+        let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
+        let next = if let Some(reason) = refused {
+            outcome::start_refused(entry, &reason, now())
+        } else {
+            self.memory.set_instance(id, InstanceState::Pending);
+            outcome::started(entry, fresh()?, now())
+        };
         self.save(next, seen).await
     }
 }

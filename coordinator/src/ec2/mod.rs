@@ -47,6 +47,22 @@ pub enum LaunchAnswer {
     Refused(LaunchRefused),
 }
 
+/// What came of starting or stopping an instance.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Switched {
+    /// It is done, or was so already.
+    Done,
+    /// Not from the state that the instance is in.
+    NotNow,
+    /// EC2 refuses it.
+    Refused {
+        /// EC2's error code.
+        code: String,
+        /// EC2's message.
+        message: String,
+    },
+}
+
 impl Client {
     /// The number of the launch template's default version.
     pub async fn default_template_version(&self, name: &str) -> Result<u64, Ec2Error> {
@@ -125,6 +141,30 @@ impl Client {
             .and_then(InstanceState::from_ec2)
             .map(Some)
             .ok_or(Ec2Error::Incomplete { action: ACTION, missing: "state" })
+    }
+
+    /// Stops an instance.
+    pub async fn stop(&self, instance_id: &str) -> Result<Switched, Ec2Error> {
+        self.switch("StopInstances", instance_id).await
+    }
+
+    /// Starts an instance that was stopped.
+    pub async fn start(&self, instance_id: &str) -> Result<Switched, Ec2Error> {
+        self.switch("StartInstances", instance_id).await
+    }
+
+    async fn switch(&self, action: &'static str, instance_id: &str) -> Result<Switched, Ec2Error> {
+        match self.call(action, &[pair("InstanceId.1", instance_id)]).await {
+            Ok(_) => Ok(Switched::Done),
+            Err(error) => match error.refusal() {
+                Some(refusal) if refusal.code == "IncorrectInstanceState" => Ok(Switched::NotNow),
+                Some(refusal) => Ok(Switched::Refused {
+                    code: refusal.code.clone(),
+                    message: refusal.message.clone(),
+                }),
+                None => Err(Ec2Error::Call(error)),
+            },
+        }
     }
 
     /// The states of all instances of an installation, those that ended lately included.

@@ -3,12 +3,13 @@
 use crate::{
     config::Config,
     judge::names_image,
+    launch::Place,
     ledger::{Entry, Spec, State},
 };
 use bailey_model::{
     Generation, UnixMillis,
     failure::{Failure, FailureCode},
-    instance_type::{Fit, fit, fit_strictly},
+    instance_type::{Fit, InstanceType, fit, fit_strictly},
     record::{Configuration, Request},
 };
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ pub(crate) fn blank(previous: Option<&Entry>, request: &Request, now: UnixMillis
         generation: previous.map_or(Generation(1), |entry| entry.generation.next()),
         accepted_at: now,
         spec: None,
+        attempts: 0,
+        issued: 0,
         manifest: None,
         state: State::Accepting,
         entered: BTreeMap::new(),
@@ -85,5 +88,22 @@ fn spec(configuration: &Configuration, config: &Config, now: UnixMillis) -> Resu
             (to, Some(reason))
         }
     };
-    Ok(Spec { configuration: configuration.clone(), instance_type, promoted_because })
+    let places = places(configuration, &instance_type, config);
+    Ok(Spec { configuration: configuration.clone(), instance_type, promoted_because, places })
+}
+
+/// Every zone with the best type, then every zone with the next.
+fn places(configuration: &Configuration, best: &InstanceType, config: &Config) -> Vec<Place> {
+    let zones: Vec<Option<String>> = match configuration.availability_zones.as_slice() {
+        [] => vec![None],
+        zones => zones.iter().cloned().map(Some).collect(),
+    };
+    let fits =
+        |other: &&InstanceType| *other != best && fit_strictly(other, configuration.need()).is_ok();
+    let types = std::iter::once(best).chain(config.fallback_types.iter().filter(fits));
+    let place = |instance_type: &InstanceType, availability_zone: &Option<String>| Place {
+        instance_type: instance_type.clone(),
+        availability_zone: availability_zone.clone(),
+    };
+    types.flat_map(|one| zones.iter().map(move |zone| place(one, zone))).collect()
 }

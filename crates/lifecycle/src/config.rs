@@ -2,6 +2,7 @@
 
 use bailey_attestation::{ChainCache, TrustedRoots};
 use bailey_manifest::TrustedKeys;
+use bailey_model::instance_type::InstanceType;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// The settings on which decisions depend.
@@ -22,6 +23,9 @@ pub struct Config {
     pub manifest_keys: TrustedKeys,
     /// Bucket of the attestation reports.
     pub reports_bucket: String,
+    /// Types to fall back to, in this order, when EC2 has no capacity for the one asked for; those
+    /// that cannot host an enclave are passed over.
+    pub fallback_types: Vec<InstanceType>,
     /// Whether a type that cannot host the enclave is refused instead of promoted.
     pub strict_instance_types: bool,
     /// How long a record must be gone before its enclave is ended.

@@ -5,7 +5,7 @@
 //! instance, so an intent may be resent verbatim until its answer is known.
 
 use crate::config::Config;
-use crate::ledger::Spec;
+use crate::ledger::{Entry, Spec};
 use bailey_model::{
     EnclaveId, Generation, UnixMillis,
     failure::{Failure, FailureCode},
@@ -13,7 +13,7 @@ use bailey_model::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// How long an intent may be resent: EC2 remembers a token for at least 24 hours, and an hour is
 /// kept between that and us.
@@ -25,6 +25,70 @@ pub const TAG_DEPLOYMENT: &str = "bailey:deployment";
 pub const TAG_ENCLAVE: &str = "bailey:enclave";
 /// Tag: for which accepted request.
 pub const TAG_GENERATION: &str = "bailey:generation";
+
+/// Somewhere an instance may be launched.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct Place {
+    /// The type.
+    pub instance_type: InstanceType,
+    /// The zone; EC2 or the template chooses when absent.
+    pub availability_zone: Option<String>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.availability_zone {
+            Some(zone) => write!(f, "{} in {zone}", self.instance_type),
+            None => write!(f, "{}", self.instance_type),
+        }
+    }
+}
+
+/// A place that EC2 refused.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Tried {
+    /// Where.
+    pub place: Place,
+    /// EC2's error code.
+    pub code: String,
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.code)
+    }
+}
+
+/// The place to try next: the first that is not known to be short of capacity, else the first.
+/// Nothing is tried twice; a quota is the same in every zone.
+pub(crate) fn next_place<'a>(
+    spec: &'a Spec,
+    tried: &[Tried],
+    short: &[Place],
+) -> Option<&'a Place> {
+    let is_open = |place: &&Place| {
+        !tried.iter().any(|tried| {
+            tried.place == **place
+                || (is_quota(&tried.code) && tried.place.instance_type == place.instance_type)
+        })
+    };
+    let mut open = spec.places.iter().filter(is_open);
+    let first = open.clone().next();
+    open.find(|place| !short.contains(place)).or(first)
+}
+
+/// Whether a refusal means that another place may do.
+pub(crate) fn is_short(code: &str) -> bool {
+    is_quota(code)
+        || matches!(
+            code,
+            "InsufficientInstanceCapacity" | "InsufficientHostCapacity" | "Unsupported"
+        )
+}
+
+fn is_quota(code: &str) -> bool {
+    matches!(code, "InstanceLimitExceeded" | "VcpuLimitExceeded")
+}
 
 /// The intent to launch one instance.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -53,16 +117,11 @@ pub struct LaunchRequest {
 }
 
 impl LaunchIntent {
-    /// The intent for the first attempt of a generation.
+    /// The intent of the entry's next attempt, at `place`.
     #[must_use]
-    pub(crate) fn new(
-        id: &EnclaveId,
-        generation: Generation,
-        spec: &Spec,
-        config: &Config,
-        now: UnixMillis,
-    ) -> Self {
-        let attempt = 1;
+    pub(crate) fn new(entry: &Entry, place: &Place, config: &Config, now: UnixMillis) -> Self {
+        let Entry { id, generation, .. } = entry;
+        let (attempt, generation) = (entry.attempts.saturating_add(1), *generation);
         let tags = BTreeMap::from([
             (TAG_DEPLOYMENT.to_owned(), config.deployment.clone()),
             (TAG_ENCLAVE.to_owned(), id.to_string()),
@@ -74,11 +133,20 @@ impl LaunchIntent {
                 client_token: client_token(&config.deployment, id, generation, attempt),
                 template_name: config.template.name.clone(),
                 template_version: config.template.version,
-                instance_type: spec.instance_type.clone(),
-                availability_zone: spec.configuration.availability_zones.first().cloned(),
+                instance_type: place.instance_type.clone(),
+                availability_zone: place.availability_zone.clone(),
                 tags,
             },
             decided_at: now,
+        }
+    }
+
+    /// Where it is to be launched.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            instance_type: self.request.instance_type.clone(),
+            availability_zone: self.request.availability_zone.clone(),
         }
     }
 
@@ -117,13 +185,17 @@ pub struct LaunchRefused {
 }
 
 impl LaunchRefused {
+    /// Whether EC2 has nothing to give there for now.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        is_short(&self.code)
+    }
+
     pub(crate) fn failure(&self, now: UnixMillis) -> Failure {
-        let code = match self.code.as_str() {
-            "InsufficientInstanceCapacity"
-            | "InsufficientHostCapacity"
-            | "InstanceLimitExceeded"
-            | "VcpuLimitExceeded" => FailureCode::CapacityUnavailable,
-            _ => FailureCode::LaunchFailed,
+        let code = if is_short(&self.code) {
+            FailureCode::CapacityUnavailable
+        } else {
+            FailureCode::LaunchFailed
         };
         Failure::new(code, format!("RunInstances: {}: {}", self.code, self.message), now)
     }

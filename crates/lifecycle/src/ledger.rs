@@ -2,7 +2,7 @@
 //!
 //! The ledger is the truth; the web app's record shows a projection of it.
 
-use crate::launch::LaunchIntent;
+use crate::launch::{LaunchIntent, Place, Tried};
 use bailey_model::{
     EnclaveId, Generation, Pcr, PcrSet, UnixMillis,
     failure::Failure,
@@ -23,7 +23,7 @@ pub struct Entry {
     pub version: u64,
     /// Counts the accepted requests to deploy.
     pub generation: Generation,
-    /// When this generation was accepted.
+    /// When this generation was accepted, or resumed; deadlines count from here.
     pub accepted_at: UnixMillis,
     /// What was accepted; later edits of the record do not reach it.
     pub spec: Option<Spec>,
@@ -32,6 +32,12 @@ pub struct Entry {
     pub manifest: Option<ImageManifest>,
     /// Where the lifecycle is.
     pub state: State,
+    /// How many launch intents this generation has had; each has a token of its own.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Sequence of the newest nonce when this generation was paused: the next one follows it.
+    #[serde(default)]
+    pub issued: u64,
     /// When each state of this generation was first entered.
     pub entered: BTreeMap<String, UnixMillis>,
     /// Why this generation failed.
@@ -140,6 +146,9 @@ pub struct Spec {
     pub instance_type: InstanceType,
     /// Why it is another type than the configuration's.
     pub promoted_because: Option<String>,
+    /// Where it may be launched, best first.
+    #[serde(default)]
+    pub places: Vec<Place>,
 }
 
 /// What was found where an image's signed manifest would be.
@@ -178,6 +187,9 @@ pub enum State {
         intent: LaunchIntent,
         /// Set when the instance is to be terminated as soon as it is known.
         cancelled: Option<Outcome>,
+        /// Where this generation was refused before.
+        #[serde(default)]
+        tried: Vec<Tried>,
     },
     /// The instance is known; its agent is to run the enclave and to answer the nonce.
     Deploying {
@@ -214,6 +226,33 @@ pub enum State {
         incarnation: Incarnation,
         /// How it attests again.
         renewal: Renewal,
+    },
+    /// The host is asked to end the enclave; its instance will be stopped.
+    Pausing {
+        /// Where.
+        host: Host,
+        /// Since when.
+        since: UnixMillis,
+    },
+    /// The instance is being stopped.
+    Stopping {
+        /// Where.
+        host: Host,
+    },
+    /// Nothing runs; the instance is stopped and can be started.
+    Paused {
+        /// Where.
+        host: Host,
+    },
+    /// The instance is being started.
+    Resuming {
+        /// Where.
+        host: Host,
+    },
+    /// The instance cannot be started again; another one takes its place when it is terminated.
+    Replacing {
+        /// Where.
+        host: Host,
     },
     /// The host is asked to end the enclave.
     Draining {
@@ -253,6 +292,11 @@ impl State {
             Self::Deploying { .. } => "BOOTING",
             Self::Reporting { .. } => "VERIFYING",
             Self::Deployed { .. } => "RUNNING",
+            Self::Pausing { .. } => "PAUSING",
+            Self::Stopping { .. } => "STOPPING",
+            Self::Paused { .. } => "PAUSED",
+            Self::Resuming { .. } => "RESUMING",
+            Self::Replacing { .. } => "REPLACING",
             Self::Draining { .. } => "DRAINING",
             Self::Terminating { .. } => "TERMINATING",
             Self::Ended { outcome: Outcome::Destroyed, .. } => "DESTROYED",
@@ -267,6 +311,11 @@ impl State {
             Self::Deploying { host, .. }
             | Self::Reporting { host, .. }
             | Self::Deployed { host, .. }
+            | Self::Pausing { host, .. }
+            | Self::Stopping { host }
+            | Self::Paused { host }
+            | Self::Resuming { host }
+            | Self::Replacing { host }
             | Self::Draining { host, .. }
             | Self::Terminating { host, .. } => Some(host),
             Self::Accepting | Self::Refusing | Self::Launching { .. } | Self::Ended { .. } => None,
@@ -344,7 +393,7 @@ pub struct Host {
     pub instance_type: InstanceType,
     /// The zone.
     pub availability_zone: String,
-    /// When EC2 named it.
+    /// When EC2 named it, or started it again.
     pub launched_at: UnixMillis,
     /// The version of the host's `desired` item that this entry calls for.
     pub desired_version: u64,

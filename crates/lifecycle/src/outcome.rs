@@ -5,10 +5,11 @@
 
 use crate::{
     config::Config,
-    launch::{LaunchRefused, Launched},
+    launch::{LaunchRefused, Launched, Place, Tried},
     ledger::{ChainHead, Entry, Host, Outcome, Renewal, State},
     manifest::{self, ManifestObject},
-    step::{failed, missed},
+    requests::next_desired,
+    step::{failed, launch, missed},
 };
 use bailey_model::{Base64Bytes, UnixMillis, failure::Failure, hosts::Nonce};
 
@@ -41,7 +42,7 @@ pub fn manifest_read(
 /// The nonce is drawn here: `fresh` are 32 random bytes.
 #[must_use]
 pub fn launched(entry: &Entry, launched: Launched, fresh: [u8; 32], now: UnixMillis) -> Entry {
-    let State::Launching { intent, cancelled } = &entry.state else { return entry.clone() };
+    let State::Launching { intent, cancelled, .. } = &entry.state else { return entry.clone() };
     let host = Host {
         instance_id: launched.instance_id,
         instance_arn: launched.instance_arn,
@@ -53,16 +54,39 @@ pub fn launched(entry: &Entry, launched: Launched, fresh: [u8; 32], now: UnixMil
     let state = if let Some(outcome) = *cancelled {
         State::Terminating { host, outcome, since: now }
     } else {
-        let nonce = Nonce { bytes: Base64Bytes(fresh.to_vec()), issued_at: now, sequence: 1 };
-        State::Deploying { host, nonce, since: entry.accepted_at, restarts: 0 }
+        State::Deploying {
+            host,
+            nonce: next_nonce(entry, fresh, now),
+            since: entry.accepted_at,
+            restarts: 0,
+        }
     };
     entry.moved(state, now)
 }
 
-/// EC2 refused the entry's intent; nothing was launched.
+/// The first nonce of a host.
+fn next_nonce(entry: &Entry, fresh: [u8; 32], now: UnixMillis) -> Nonce {
+    let sequence = entry.issued.saturating_add(1);
+    Nonce { bytes: Base64Bytes(fresh.to_vec()), issued_at: now, sequence }
+}
+
+/// EC2 refused the entry's intent; nothing was launched. Where it is short of capacity, another
+/// place is tried; `short` are those that others found so a little while ago.
 #[must_use]
-pub fn launch_refused(entry: &Entry, refused: &LaunchRefused, now: UnixMillis) -> Entry {
-    let State::Launching { cancelled, .. } = &entry.state else { return entry.clone() };
+pub fn launch_refused(
+    entry: &Entry,
+    refused: &LaunchRefused,
+    config: &Config,
+    short: &[Place],
+    now: UnixMillis,
+) -> Entry {
+    let State::Launching { intent, cancelled, tried } = &entry.state else { return entry.clone() };
+    let has_more = entry.spec.as_ref().is_some_and(|spec| spec.places.len() > 1);
+    if refused.is_short() && cancelled.is_none() && has_more {
+        let mut tried = tried.clone();
+        tried.push(Tried { place: intent.place(), code: refused.code.clone() });
+        return launch(entry, tried, config, short, now);
+    }
     let outcome = cancelled.unwrap_or(Outcome::Failed);
     let mut next = entry.clone();
     if outcome == Outcome::Failed && next.failure.is_none() {
@@ -114,9 +138,43 @@ pub fn report_stored(entry: &Entry, config: &Config, now: UnixMillis) -> Entry {
     next.moved(state, now)
 }
 
+/// The entry's instance is stopping or stopped, or no more: nothing runs there.
+#[must_use]
+pub fn stopped(entry: &Entry, now: UnixMillis) -> Entry {
+    let State::Stopping { host } = &entry.state else { return entry.clone() };
+    entry.moved(State::Paused { host: host.clone() }, now)
+}
+
+/// EC2 starts the entry's instance again. Its enclave has to be started and to attest anew: `fresh`
+/// are 32 random bytes.
+#[must_use]
+pub fn started(entry: &Entry, fresh: [u8; 32], now: UnixMillis) -> Entry {
+    let State::Resuming { host } = &entry.state else { return entry.clone() };
+    let state = State::Deploying {
+        host: next_desired(Host { launched_at: now, ..host.clone() }),
+        nonce: next_nonce(entry, fresh, now),
+        since: entry.accepted_at,
+        restarts: 0,
+    };
+    entry.moved(state, now)
+}
+
+/// EC2 cannot start the entry's instance again, for the reason given: another one is launched when
+/// it is gone.
+#[must_use]
+pub fn start_refused(entry: &Entry, reason: &str, now: UnixMillis) -> Entry {
+    let State::Resuming { host } = &entry.state else { return entry.clone() };
+    let mut next = entry.clone();
+    next.note(now, format!("{} cannot be started again: {reason}", host.instance_id));
+    next.moved(State::Replacing { host: host.clone() }, now)
+}
+
 /// EC2 confirmed that the entry's instance is shutting down, terminated or unknown to it.
 #[must_use]
-pub fn terminated(entry: &Entry, now: UnixMillis) -> Entry {
+pub fn terminated(entry: &Entry, config: &Config, short: &[Place], now: UnixMillis) -> Entry {
+    if let State::Replacing { .. } = &entry.state {
+        return launch(entry, Vec::new(), config, short, now);
+    }
     let State::Terminating { host, outcome, .. } = &entry.state else { return entry.clone() };
     entry.moved(State::Ended { outcome: *outcome, host: Some(host.clone()) }, now)
 }

@@ -44,7 +44,13 @@ fn status(entry: &Entry, record: &RecordState) -> Option<Status> {
             Some(Outcome::Failed) | None => Status::Deploying,
         },
         State::Reporting { misses: Some(_), .. } | State::Deployed { .. } => Status::Deployed,
-        State::Accepting | State::Deploying { .. } | State::Reporting { .. } => Status::Deploying,
+        State::Accepting
+        | State::Deploying { .. }
+        | State::Reporting { .. }
+        | State::Resuming { .. }
+        | State::Replacing { .. } => Status::Deploying,
+        State::Pausing { .. } | State::Stopping { .. } => Status::Pausing,
+        State::Paused { .. } => Status::Paused,
         State::Draining { outcome, .. } | State::Terminating { outcome, .. } => match outcome {
             // What answered once is no longer to be relied on, and no longer being deployed.
             Outcome::Failed if entry.attested.is_none() => Status::Deploying,
@@ -59,7 +65,12 @@ fn status(entry: &Entry, record: &RecordState) -> Option<Status> {
             | State::Terminating { .. }
             | State::Launching { cancelled: Some(_), .. }
     );
-    let waits = is_ending && record.request.status == Ok(Status::PendingDeploy);
+    let is_pausing = matches!(&entry.state, State::Pausing { .. } | State::Stopping { .. });
+    let waits = match record.request.status {
+        Ok(Status::PendingDeploy) => is_ending || is_pausing,
+        Ok(Status::Resuming) => is_pausing,
+        _ => false,
+    };
     (!waits).then_some(status)
 }
 
@@ -129,11 +140,19 @@ fn deployment(
             .into_iter()
             .chain(edited)
             .chain(unserved(entry))
+            .chain(refused_places(entry))
             .chain(degraded(entry))
             .chain(unheard_of(entry, view))
             .chain(view.retrying.map(str::to_owned))
             .collect(),
     }
+}
+
+/// Where EC2 had no capacity, while another place is tried.
+fn refused_places(entry: &Entry) -> Option<String> {
+    let State::Launching { tried, intent, .. } = &entry.state else { return None };
+    let refused: Vec<_> = tried.iter().map(ToString::to_string).collect();
+    (!tried.is_empty()).then(|| format!("{}; trying {}", refused.join("; "), intent.place()))
 }
 
 /// What a record says that asks for what is not served yet.

@@ -27,7 +27,7 @@ pub(crate) fn take(view: &View<'_>, config: &Config) -> Option<Entry> {
             }
             Ok(request @ (Status::Pausing | Status::Resuming)) => {
                 let message = format!("{request} was asked for, and nothing runs");
-                let failure = Some(Failure::new(FailureCode::NotSupported, message, now));
+                let failure = Some(Failure::new(FailureCode::RequestRefused, message, now));
                 let failed = State::Ended { outcome: Outcome::Failed, host: None };
                 Some(Entry { failure, ..blank(None, &record.request, now) }.moved(failed, now))
             }
@@ -42,10 +42,8 @@ pub(crate) fn take(view: &View<'_>, config: &Config) -> Option<Entry> {
         (Some(record), Some(entry)) => match record.request.status {
             Ok(Status::PendingDeploy) => take_deploy(entry, record, config, now),
             Ok(Status::PendingDestroy) => end(entry, Outcome::Destroyed, now),
-            Ok(request @ (Status::Pausing | Status::Resuming)) => {
-                let message = format!("{request} was asked for; it is not served yet");
-                refuse(entry, Failure::new(FailureCode::NotSupported, message, now))
-            }
+            Ok(Status::Pausing) => pause(entry, now),
+            Ok(Status::Resuming) => resume(entry, now),
             _ => noted_result(entry, record, now),
         },
     }
@@ -82,13 +80,78 @@ fn take_deploy(
         // Not acknowledged yet: still the same request, unless the record was edited meanwhile.
         State::Accepting | State::Refusing => retaken(entry, record, config, now),
         // Waits in the record until the generation under way has ended.
-        State::Draining { .. }
+        State::Pausing { .. }
+        | State::Stopping { .. }
+        | State::Draining { .. }
         | State::Terminating { .. }
         | State::Launching { cancelled: Some(_), .. } => None,
+        // What is paused runs again when the same is asked for.
+        State::Paused { .. } if is_same(entry, record) => resume(entry, now),
         State::Launching { cancelled: None, .. }
         | State::Deploying { .. }
         | State::Reporting { .. }
-        | State::Deployed { .. } => take_edit(entry, record, now),
+        | State::Deployed { .. }
+        | State::Paused { .. }
+        | State::Resuming { .. }
+        | State::Replacing { .. } => take_edit(entry, record, now),
+    }
+}
+
+fn is_same(entry: &Entry, record: &RecordState) -> bool {
+    let asked = record.request.configuration.as_ref().ok();
+    asked.is_some() && asked == entry.configuration()
+}
+
+/// The entry on its way to a stopped instance; none when it is there or on that way, or ends anyway.
+fn pause(entry: &Entry, now: UnixMillis) -> Option<Entry> {
+    let (host, issued) = match &entry.state {
+        State::Deploying { host, nonce, .. } => (host, nonce.sequence),
+        State::Reporting { host, judgement, .. } => (host, judgement.sequence),
+        State::Deployed { host, sequence, .. } => (host, *sequence),
+        // Nothing runs there yet.
+        State::Resuming { host } => {
+            return Some(entry.moved(State::Stopping { host: host.clone() }, now));
+        }
+        State::Accepting
+        | State::Refusing
+        | State::Launching { cancelled: None, .. }
+        | State::Replacing { .. }
+        | State::Ended { .. } => {
+            let message = format!("PAUSING was asked for in the phase {}", entry.phase());
+            return refuse(entry, Failure::new(FailureCode::RequestRefused, message, now));
+        }
+        State::Launching { cancelled: Some(_), .. }
+        | State::Pausing { .. }
+        | State::Stopping { .. }
+        | State::Paused { .. }
+        | State::Draining { .. }
+        | State::Terminating { .. } => return None,
+    };
+    let mut next = entry.clone();
+    next.issued = issued;
+    // What was proven is not of the enclave that will be started next.
+    next.attested = None;
+    next.refused = None;
+    Some(next.moved(State::Pausing { host: next_desired(host.clone()), since: now }, now))
+}
+
+/// The entry on its way back to a running enclave; none when it runs or is on that way, or has to be
+/// paused first.
+fn resume(entry: &Entry, now: UnixMillis) -> Option<Entry> {
+    match &entry.state {
+        State::Paused { host } => {
+            let mut next = entry.clone();
+            // Deadlines and the times of phases count anew.
+            next.accepted_at = now;
+            next.entered.clear();
+            next.refused = None;
+            Some(next.moved(State::Resuming { host: host.clone() }, now))
+        }
+        State::Ended { .. } => {
+            let message = format!("RESUMING was asked for in the phase {}", entry.phase());
+            refuse(entry, Failure::new(FailureCode::RequestRefused, message, now))
+        }
+        _ => None,
     }
 }
 
@@ -130,6 +193,8 @@ fn statuses_of(phase: &str) -> &'static [Status] {
         "DESTROYED" => &[Status::Destroyed],
         "FAILED" | "REFUSED" => &[Status::Failed],
         "LAUNCHING" | "DRAINING" | "TERMINATING" => &[Status::Deploying, Status::Destroying],
+        "PAUSED" => &[Status::Paused],
+        "PAUSING" | "STOPPING" => &[Status::Pausing],
         _ => &[Status::Deploying],
     }
 }
@@ -166,14 +231,20 @@ fn refuse(entry: &Entry, failure: Failure) -> Option<Entry> {
 pub(crate) fn end(entry: &Entry, outcome: Outcome, now: UnixMillis) -> Option<Entry> {
     let state = match entry.state.clone() {
         State::Accepting | State::Refusing => State::Ended { outcome, host: None },
-        State::Launching { intent, cancelled } if cancelled != Some(outcome) => {
-            State::Launching { intent, cancelled: Some(outcome) }
+        State::Launching { intent, cancelled, tried } if cancelled != Some(outcome) => {
+            State::Launching { intent, cancelled: Some(outcome), tried }
         }
         State::Deploying { host, .. }
         | State::Reporting { host, .. }
         | State::Deployed { host, .. } => {
             State::Draining { host: next_desired(host), outcome, since: now }
         }
+        // Its host is asked to end what it runs already.
+        State::Pausing { host, since } => State::Draining { host, outcome, since },
+        State::Stopping { host }
+        | State::Paused { host }
+        | State::Resuming { host }
+        | State::Replacing { host } => State::Terminating { host, outcome, since: now },
         State::Draining { host, outcome: other, since } if other != outcome => {
             State::Draining { host, outcome, since }
         }

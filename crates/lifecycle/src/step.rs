@@ -3,7 +3,7 @@
 use crate::{
     config::Config,
     judge::judge,
-    launch::LaunchIntent,
+    launch::{LaunchIntent, Place, Tried, next_place},
     ledger::{Entry, Host, Incarnation, Judgement, Outcome, Renewal, State},
     manifest::{manifest_of, wants_manifest},
     project::{Projected, projected},
@@ -30,6 +30,12 @@ pub enum Step {
     ReadManifest(S3Location),
     /// Write the entry, on condition that its version is still the one read.
     Save(Box<Entry>),
+    /// Call `StartInstances`; feed the answer to [`crate::outcome::started`] or
+    /// [`crate::outcome::start_refused`].
+    Start(Host),
+    /// Call `StopInstances`, or `TerminateInstances` for an instance that cannot be stopped, and remove
+    /// the host's items; then [`crate::outcome::stopped`].
+    Stop(Host),
     /// Store the report unless it is there; then [`crate::outcome::report_stored`].
     StoreReport(Judgement),
     /// Call `TerminateInstances` and remove the host's items; when EC2 says that the instance is
@@ -81,7 +87,9 @@ fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
         State::Refusing => {
             save(entry.moved(State::Ended { outcome: Outcome::Failed, host: None }, now))
         }
-        State::Launching { intent, cancelled } => launching(entry, intent, *cancelled, now, config),
+        State::Launching { intent, cancelled, .. } => {
+            launching(entry, intent, *cancelled, now, config)
+        }
         State::Deploying { host, nonce, since, restarts } => deploying(
             entry,
             &Waiting { host, nonce, since: *since, restarts: *restarts },
@@ -95,11 +103,16 @@ fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
             let running = Running { host, sequence: *sequence, incarnation, renewal };
             deployed(entry, &running, view, config)
         }
+        State::Pausing { host, since } => pausing(entry, host, *since, view, config),
+        State::Stopping { host } => Step::Stop(host.clone()),
+        State::Resuming { host } => resuming(entry, host, now, config),
         State::Draining { host, outcome, since } => {
             draining(entry, host, *outcome, *since, view, config)
         }
-        State::Terminating { host, .. } => Step::Terminate(host.clone()),
-        State::Ended { .. } => Step::Wait(None),
+        State::Replacing { host } | State::Terminating { host, .. } => {
+            Step::Terminate(host.clone())
+        }
+        State::Paused { .. } | State::Ended { .. } => Step::Wait(None),
     }
 }
 
@@ -116,12 +129,43 @@ fn accepting(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
         Some(spec) if entry.manifest.is_none() && wants_manifest(spec, config) => {
             Step::ReadManifest(manifest_of(&spec.configuration.eif_path))
         }
-        Some(spec) => {
-            let intent = LaunchIntent::new(&entry.id, entry.generation, spec, config, now);
-            save(entry.moved(State::Launching { intent, cancelled: None }, now))
-        }
+        Some(_) => save(launch(entry, Vec::new(), config, view.short, now)),
         None => save(entry.moved(State::Refusing, now)),
     }
+}
+
+/// The entry with the intent to launch at the next place; `FAILED` when every place was tried. No
+/// instance may be left of an earlier intent.
+pub(crate) fn launch(
+    entry: &Entry,
+    tried: Vec<Tried>,
+    config: &Config,
+    short: &[Place],
+    now: UnixMillis,
+) -> Entry {
+    let place = entry.spec.as_ref().and_then(|spec| next_place(spec, &tried, short));
+    let Some(place) = place else {
+        let places: Vec<_> = tried.iter().map(ToString::to_string).collect();
+        let message = format!("EC2 refused every place: {}", places.join("; "));
+        let failure = Failure::new(FailureCode::CapacityUnavailable, message, now);
+        let mut next = entry.clone();
+        next.note(now, format!("{}: {}", failure.code, failure.message));
+        next.failure = Some(failure);
+        // No instance is left of any intent.
+        return next.moved(State::Ended { outcome: Outcome::Failed, host: None }, now);
+    };
+    let intent = LaunchIntent::new(entry, place, config, now);
+    let mut next = entry.clone();
+    next.attempts = next.attempts.saturating_add(1);
+    if let Some(refused) = tried.last() {
+        next.note(now, format!("{refused}; trying {place}"));
+    }
+    let state = State::Launching { intent, cancelled: None, tried };
+    if matches!(entry.state, State::Launching { .. }) {
+        next.state = state;
+        return next;
+    }
+    next.moved(state, now)
 }
 
 /// Whether the record still shows the request that was just taken.
@@ -364,6 +408,36 @@ fn draining(
     view: &View<'_>,
     config: &Config,
 ) -> Step {
+    let state = State::Terminating { host: host.clone(), outcome, since: view.now };
+    drained(entry, host, state, since, view, config)
+}
+
+fn pausing(
+    entry: &Entry,
+    host: &Host,
+    since: UnixMillis,
+    view: &View<'_>,
+    config: &Config,
+) -> Step {
+    drained(entry, host, State::Stopping { host: host.clone() }, since, view, config)
+}
+
+fn resuming(entry: &Entry, host: &Host, now: UnixMillis, config: &Config) -> Step {
+    if now >= entry.accepted_at.plus(config.deploy_timeout) {
+        return save(failed(entry, deploy_timeout(config, now), now));
+    }
+    Step::Start(host.clone())
+}
+
+/// Asks the host to end what it runs, and goes on to `then` when it has, or took too long.
+fn drained(
+    entry: &Entry,
+    host: &Host,
+    then: State,
+    since: UnixMillis,
+    view: &View<'_>,
+    config: &Config,
+) -> Step {
     let now = view.now;
     let deadline = since.plus(config.drain_timeout);
     let answered =
@@ -377,13 +451,12 @@ fn draining(
     // A host whose agent was never heard of runs nothing that could be drained.
     let nothing_runs = is_drained || is_gone || view.observed.is_none();
     if nothing_runs || now >= deadline {
-        let state = State::Terminating { host: host.clone(), outcome, since: now };
         let mut entry = entry.clone();
         if !nothing_runs {
             let seconds = config.drain_timeout.as_secs();
-            entry.note(now, format!("not drained within {seconds} s; terminated all the same"));
+            entry.note(now, format!("not drained within {seconds} s; ended all the same"));
         }
-        return save(entry.moved(state, now));
+        return save(entry.moved(then, now));
     }
     if is_unwritten(host, view) {
         let desired =

@@ -1,6 +1,6 @@
 //! Everything that is known about one enclave id when a decision is made.
 
-use crate::ledger::Entry;
+use crate::{launch::Place, ledger::Entry};
 use bailey_model::{
     UnixMillis,
     hosts::{Beat, Observed, ObservedAssignment},
@@ -27,6 +27,8 @@ pub struct View<'a> {
     pub desired_written: u64,
     /// 32 fresh random bytes, for the case that a nonce is due.
     pub fresh: [u8; 32],
+    /// Places that were short of capacity a little while ago.
+    pub short: &'a [Place],
     /// Whether the record could not be written in this pass: then everything else goes on.
     pub unwritable: bool,
     /// Why the last step did not succeed, while it is being retried.
@@ -87,6 +89,12 @@ impl InstanceState {
         Self::Stopping,
         Self::Terminated,
     ];
+
+    /// Whether the instance is no more, or will be in a moment: it cannot be started again.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Terminated)
+    }
 
     /// Whether nothing of the instance's enclaves can be alive, or will be in a moment.
     #[must_use]

@@ -80,10 +80,10 @@ pub enum FailureCode {
     ManifestRejected,
     /// The EIF's measurements are not the expected ones; it was never launched.
     MeasurementMismatch,
-    /// This version does not serve that request.
-    NotSupported,
     /// The document is authentic, but the record asks for a verified one.
     NotVerified,
+    /// The request makes no sense in the phase in which it was read.
+    RequestRefused,
 }
 
 impl FailureCode {
@@ -106,8 +106,8 @@ impl FailureCode {
         Self::LaunchFailed,
         Self::ManifestRejected,
         Self::MeasurementMismatch,
-        Self::NotSupported,
         Self::NotVerified,
+        Self::RequestRefused,
     ];
 
     /// The code's name in records and reports.
@@ -131,8 +131,8 @@ impl FailureCode {
             Self::LaunchFailed => "LaunchFailed",
             Self::ManifestRejected => "ManifestRejected",
             Self::MeasurementMismatch => "MeasurementMismatch",
-            Self::NotSupported => "NotSupported",
             Self::NotVerified => "NotVerified",
+            Self::RequestRefused => "RequestRefused",
         }
     }
 
@@ -188,9 +188,11 @@ impl FailureCode {
                 "the object at eif_path is not the image that expected_pcrs describes; \
                  publish the right image or correct expected_pcrs"
             }
-            Self::NotSupported => "this version of Bailey cannot do that",
             Self::NotVerified => {
                 "give expected_pcrs or a signed manifest, and debug_mode false; or drop require_verified"
+            }
+            Self::RequestRefused => {
+                "pause what runs and resume what is paused: see `status` and `phase`"
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The lifecycle in a small world: record, ledger, EC2 and hosts.
 
 mod manifests;
+mod pausing;
+mod places;
 mod schedules;
 mod situations;
 mod world;

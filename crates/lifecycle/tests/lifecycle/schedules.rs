@@ -16,6 +16,7 @@ enum Event {
     HostWorks,
     InstanceDies,
     LaunchMeets(LaunchFate),
+    StartsAreRefused(bool),
     TimePasses(u64),
     WritesBadRecord,
     WritesOtherRecord,
@@ -41,6 +42,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => prop::sample::select(vec![
             LaunchFate::AnswerLost, LaunchFate::RequestLost, LaunchFate::Refused,
         ]).prop_map(Event::LaunchMeets),
+        1 => any::<bool>().prop_map(Event::StartsAreRefused),
         2 => (1_u64..400).prop_map(Event::TimePasses),
     ]
 }
@@ -71,6 +73,7 @@ fn happen(world: &mut World, event: Event) {
             }
         }
         Event::LaunchMeets(fate) => world.fate = fate,
+        Event::StartsAreRefused(refused) => world.can_start = !refused,
         Event::TimePasses(seconds) => world.later(seconds),
         Event::WritesBadRecord => world.write(record_with(&serde_json::json!({"cpu_count": -1}))),
         Event::WritesOtherRecord => {
@@ -91,6 +94,7 @@ proptest! {
         events in prop::collection::vec(event(), 1..120),
     ) {
         let mut world = World::with_record(seed_record());
+        world.config.fallback_types = vec!["m6i.xlarge".parse().unwrap()];
         for event in events {
             happen(&mut world, event);
             world.check();
@@ -108,6 +112,7 @@ proptest! {
             // Nothing was ever asked for: the web app overwrote its request before it was read.
             _ if world.entry.is_none() => prop_assert_eq!(world.alive(), 0),
             "DEPLOYED" => prop_assert_eq!(world.alive(), 1),
+            "PAUSED" => prop_assert_eq!(world.alive(), 0),
             "DESTROYED" | "FAILED" => prop_assert_eq!(world.alive(), 0),
             "" => prop_assert_eq!(world.alive(), 0, "the record is gone"),
             other => prop_assert!(false, "stuck in {}: {:?}", other, world.entry),

@@ -191,16 +191,6 @@ fn a_result_that_the_web_app_wrote_is_overwritten() {
     );
 }
 
-#[test]
-fn pausing_is_refused_and_the_enclave_lives_on() {
-    let mut world = World::with_record(seed_record());
-    world.deploy();
-    world.ask("PAUSING");
-    world.settle();
-    assert_eq!(world.status(), "DEPLOYED");
-    assert_eq!(world.attribute("error_type"), "NotSupported");
-}
-
 /// From the first step to the last, a request to destroy ends everything.
 #[test]
 fn destroy_is_honoured_in_the_middle_of_a_deploy() {
@@ -668,7 +658,7 @@ fn the_failure_is_shown_and_not_an_older_refusal() {
     world.write(seed_record());
     world.settle();
     assert_eq!(world.attribute("error_type"), json!(null), "asking for what runs settles it");
-    world.ask("PAUSING");
+    world.write(record_with(&json!({"memory_mib": 2048})));
     world.settle();
     world.instances[0].state = InstanceState::Terminated;
     world.settle();

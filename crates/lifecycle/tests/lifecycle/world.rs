@@ -14,7 +14,7 @@
 use bailey_attestation::{ChainCache, RootFingerprint, TrustedRoots};
 use bailey_lifecycle::{
     Config, InstanceState, LaunchTemplate, ManifestObject, Projected, RecordState, Step, View,
-    launch::{LaunchRefused, LaunchRequest, Launched},
+    launch::{LaunchRefused, LaunchRequest, Launched, Place},
     ledger::{Entry, Outcome, State},
     next_step, outcome,
 };
@@ -100,6 +100,10 @@ pub(crate) struct World {
     pub(crate) manifest: ManifestObject,
     /// Where it was looked for.
     pub(crate) manifests_read: Vec<String>,
+    /// Places that the coordinator knows to be short of capacity.
+    pub(crate) short: Vec<Place>,
+    /// Whether EC2 starts a stopped instance again.
+    pub(crate) can_start: bool,
     fresh: u8,
 }
 
@@ -122,6 +126,7 @@ impl World {
                 chains: Arc::new(ChainCache::new(16)),
                 manifest_keys: TrustedKeys::default(),
                 reports_bucket: "reports".to_owned(),
+                fallback_types: Vec::new(),
                 strict_instance_types: false,
                 absence_grace: Duration::from_mins(1),
                 nonce_ttl: Duration::from_mins(5),
@@ -138,6 +143,8 @@ impl World {
             unwritable: false,
             manifest: ManifestObject::Absent,
             manifests_read: Vec::new(),
+            short: Vec::new(),
+            can_start: true,
             fresh: 0,
         }
     }
@@ -202,6 +209,7 @@ impl World {
             observed: self.observed.get(&arn),
             beat: None,
             instance,
+            short: &self.short,
             unwritable: self.unwritable,
             desired_written: self.desired.get(&arn).map_or(0, |desired| desired.version),
             fresh: [self.fresh; 32],
@@ -255,6 +263,29 @@ impl World {
                     self.save(next);
                 }
             }
+            Step::Stop(host) => {
+                self.set_state(&host.instance_id, InstanceState::Stopped);
+                self.observed.remove(&host.instance_arn);
+                self.desired.remove(&host.instance_arn);
+                if !crash {
+                    let next = outcome::stopped(self.entry.as_ref().unwrap(), self.now);
+                    self.save(next);
+                }
+            }
+            Step::Start(host) => {
+                let entry = self.entry.clone().unwrap();
+                let known = self.instances.iter().find(|known| known.id == host.instance_id);
+                let is_ended = known.is_none_or(|known| known.state.is_ended());
+                let next = if is_ended || !self.can_start {
+                    outcome::start_refused(&entry, "InsufficientInstanceCapacity", self.now)
+                } else {
+                    self.set_state(&host.instance_id, InstanceState::Running);
+                    outcome::started(&entry, [self.fresh; 32], self.now)
+                };
+                if !crash {
+                    self.save(next);
+                }
+            }
             Step::Terminate(host) => {
                 for instance in &mut self.instances {
                     if instance.id == host.instance_id {
@@ -263,12 +294,21 @@ impl World {
                 }
                 self.observed.remove(&host.instance_arn);
                 if !crash {
-                    let next = outcome::terminated(self.entry.as_ref().unwrap(), self.now);
+                    let entry = self.entry.as_ref().unwrap();
+                    let next = outcome::terminated(entry, &self.config, &self.short, self.now);
                     self.save(next);
                 }
             }
         }
         true
+    }
+
+    /// EC2 changes an instance that is not terminated.
+    fn set_state(&mut self, instance_id: &str, state: InstanceState) {
+        let is_it = |i: &&mut Instance| i.id == instance_id && !i.state.is_ended();
+        for instance in self.instances.iter_mut().filter(is_it) {
+            instance.state = state;
+        }
     }
 
     /// Takes steps until there is nothing to do but wait.
@@ -316,7 +356,8 @@ impl World {
                     code: "InsufficientInstanceCapacity".to_owned(),
                     message: "none left".to_owned(),
                 };
-                return Some(outcome::launch_refused(&entry, &refused, self.now));
+                let (config, short) = (&self.config, &self.short);
+                return Some(outcome::launch_refused(&entry, &refused, config, short, self.now));
             }
             LaunchFate::Works | LaunchFate::AnswerLost => {}
         }
@@ -401,12 +442,14 @@ impl World {
     /// What must hold in every world at every instant.
     pub(crate) fn check(&self) {
         for instance in &self.instances {
-            let same_generation = self
-                .instances
-                .iter()
-                .filter(|other| other.request.tags == instance.request.tags)
-                .count();
-            assert_eq!(same_generation, 1, "two instances were launched for one generation");
+            let token = &instance.request.client_token;
+            let same = self.instances.iter().filter(|i| i.request.client_token == *token).count();
+            assert_eq!(same, 1, "two instances were launched for one intent");
+            let is_sibling = |other: &&Instance| {
+                other.request.tags == instance.request.tags && !other.state.is_ended()
+            };
+            let living = self.instances.iter().filter(is_sibling).count();
+            assert!(living <= 1, "two instances are there for one generation");
         }
         assert!(self.alive() <= 1, "two instances are alive at a time");
         let Some(entry) = &self.entry else {
@@ -414,7 +457,8 @@ impl World {
             return;
         };
         if let State::Ended { .. } = entry.state {
-            assert_eq!(self.alive(), 0, "an instance outlives its generation");
+            let is_left = self.instances.iter().any(|instance| !instance.state.is_ended());
+            assert!(!is_left, "an instance outlives its generation");
         }
         if let State::Deployed { .. } = entry.state {
             let attested = entry.attested.as_ref().expect("deployed means attested");

@@ -14,6 +14,7 @@ mod deploy;
 mod histories;
 mod images;
 mod manifests;
+mod pausing;
 mod repeats;
 mod restarts;
 mod system;

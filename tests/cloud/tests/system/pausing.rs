@@ -1,0 +1,70 @@
+//! Pausing, resuming, and launching elsewhere.
+
+use crate::system::{System, record};
+use bailey_local_cloud::ec2::{FaultKind, InstanceState, SimulationView};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_enclave_is_resumed_on_its_instance_and_attests_anew() {
+    let system = System::start().await;
+    system.put_record(&record("rests", &json!({}))).await.unwrap();
+    let before = system.reaches("rests", "DEPLOYED").await;
+
+    system.set_status("rests", "PAUSING").await.unwrap();
+    let paused = system.reaches("rests", "PAUSED").await;
+    assert_eq!(paused.get("attestation"), None, "nothing is proven of what comes next");
+    let stopped = |view: &SimulationView| {
+        view.instances.iter().all(|instance| instance.state == InstanceState::Stopped)
+    };
+    system.simulation_becomes("the instance is stopped", stopped).await;
+
+    system.set_status("rests", "RESUMING").await.unwrap();
+    let after = system.reaches("rests", "DEPLOYED").await;
+    assert_eq!(after["deployment"]["instance_id"], before["deployment"]["instance_id"]);
+    let report = after["attestation"]["report"].as_str().unwrap();
+    assert!(report.ends_with("/1/0000000002.json"), "a new nonce was answered: {report}");
+    let simulation = system.simulation().await.unwrap();
+    assert_eq!((simulation.launches, simulation.enclave_launches()), (1, 2));
+    system.destroy_all(&["rests"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_enclave_whose_instance_is_gone_is_resumed_on_another() {
+    let system = System::start().await;
+    system.put_record(&record("moves", &json!({}))).await.unwrap();
+    let before = system.reaches("moves", "DEPLOYED").await;
+    let instance = before["deployment"]["instance_id"].as_str().unwrap();
+    system.set_status("moves", "PAUSING").await.unwrap();
+    system.reaches("moves", "PAUSED").await;
+    system.ec2().fail_instance(instance).await.unwrap();
+
+    system.set_status("moves", "RESUMING").await.unwrap();
+    let after = system.reaches("moves", "DEPLOYED").await;
+    assert_ne!(after["deployment"]["instance_id"].as_str().unwrap(), instance);
+    assert_eq!(after["generation"], 1);
+    system.destroy_all(&["moves"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destroying_what_is_paused_leaves_nothing() {
+    let system = System::start().await;
+    system.put_record(&record("ends", &json!({}))).await.unwrap();
+    system.reaches("ends", "DEPLOYED").await;
+    system.set_status("ends", "PAUSING").await.unwrap();
+    system.reaches("ends", "PAUSED").await;
+    system.destroy_all(&["ends"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_launch_without_capacity_falls_back_to_the_next_zone() {
+    let system = System::start().await;
+    let shortage = FaultKind::error("InsufficientInstanceCapacity");
+    system.ec2().inject("RunInstances", 1, shortage).await.unwrap();
+    let zones = json!({ "availability_zones": ["eu-west-1a", "eu-west-1b"] });
+    system.put_record(&record("elsewhere", &zones)).await.unwrap();
+    let deployed = system.reaches("elsewhere", "DEPLOYED").await;
+    assert_eq!(deployed["deployment"]["availability_zone"], "eu-west-1b");
+    let simulation = system.simulation().await.unwrap();
+    assert_eq!((simulation.launches, simulation.calls["RunInstances"]), (1, 2));
+    system.destroy_all(&["elsewhere"]).await;
+}
