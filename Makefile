@@ -23,7 +23,7 @@ docs: ## The API documentation
 deny: ## Licences, banned crates and sources of the dependencies
 	@scripts/deny
 
-bench: ## What verifying an attestation document costs, as ratios
+bench: ## What verifying a document and deciding a step cost (installs faketime)
 	@scripts/bench
 
 report-check: build ## The HTML reports in a browser: no request, accessible, readable (installs chromium)

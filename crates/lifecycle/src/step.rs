@@ -14,6 +14,7 @@ use bailey_model::{
     Base64Bytes, S3Location, Status, UnixMillis,
     failure::{Failure, FailureCode},
     hosts::{Assignment, Desired, EifSource, HostPhase, Nonce, ObservedAssignment},
+    record::RestartPolicy,
 };
 use std::time::Duration;
 
@@ -289,7 +290,9 @@ struct Running<'a> {
 fn deployed(entry: &Entry, running: &Running<'_>, view: &View<'_>, config: &Config) -> Step {
     let now = view.now;
     if let Some(failure) = lost(view.instance, running.host, now) {
-        return save(failed(entry, failure, now));
+        return save(
+            replaced(entry, running, &failure, now).unwrap_or_else(|| failed(entry, failure, now)),
+        );
     }
     let assignment = view.assignment(entry);
     if let Some(failure) = assignment.and_then(|assignment| given_up(assignment, now)) {
@@ -306,6 +309,30 @@ fn deployed(entry: &Entry, running: &Running<'_>, view: &View<'_>, config: &Conf
         Some(nonce) => renewing(entry, running, nonce, view, config),
     }
 }
+
+/// The entry of an enclave that is to run always, on its way to another instance; none when it is not,
+/// or has gone through too many.
+fn replaced(
+    entry: &Entry,
+    running: &Running<'_>,
+    failure: &Failure,
+    now: UnixMillis,
+) -> Option<Entry> {
+    let restart = entry.configuration()?.restart;
+    if restart != RestartPolicy::Always || entry.attempts >= MOST_ATTEMPTS {
+        return None;
+    }
+    let mut next = entry.clone();
+    next.note(now, format!("{}: {}; another one takes its place", failure.code, failure.message));
+    next.attested = None;
+    next.issued = running.sequence;
+    // Deadlines count anew.
+    next.accepted_at = now;
+    Some(next.moved(State::Replacing { host: running.host.clone() }, now))
+}
+
+/// How many launches one generation may come to before a lost instance is not replaced any more.
+const MOST_ATTEMPTS: u32 = 10;
 
 /// The entry of an enclave that is another one than the one that answered: nothing is proven of it
 /// yet.

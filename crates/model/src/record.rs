@@ -95,7 +95,7 @@ pub struct Configuration {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartPolicy {
-    /// Start it again, whatever the reason.
+    /// Start it again, whatever the reason; on another instance when its own is lost.
     Always,
     /// Report it as failed.
     Never,

@@ -5,4 +5,5 @@ mod pausing;
 mod places;
 mod schedules;
 mod situations;
+mod table;
 mod world;

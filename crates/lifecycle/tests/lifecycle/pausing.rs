@@ -214,3 +214,20 @@ fn a_record_that_is_deleted_while_paused_ends_its_instance() {
     world.settle();
     assert_eq!(states(&world), [InstanceState::Terminated]);
 }
+
+#[test]
+fn a_lost_instance_is_replaced_when_the_record_says_always_and_only_so_often() {
+    let mut world = World::with_record(record_with(&json!({ "restart": "always" })));
+    world.deploy();
+    for lost in 1..=10 {
+        assert_eq!(world.status(), "DEPLOYED", "after {lost} instances");
+        for instance in &mut world.instances {
+            instance.state = InstanceState::Terminated;
+        }
+        world.deploy();
+        world.check();
+    }
+    assert_eq!(world.status(), "FAILED");
+    assert_eq!((world.failure_code(), world.instances.len()), (Some(FailureCode::HostLost), 10));
+    assert_eq!(world.reports.len(), 10, "each instance attested for itself");
+}

@@ -1,0 +1,112 @@
+//! What a decision costs, in CPU time: parsing a record as it was read, and naming the next step.
+//!
+//! A deploy, a renewal, a pause, a resumption and a destruction are gone through step by step; every
+//! decision on the way is made many times, and each is given its best round.
+
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a benchmark that meets the unexpected should stop where it does, and the tests' world can more"
+)]
+
+#[path = "../tests/lifecycle/world.rs"]
+mod world;
+
+use bailey_lifecycle::{Step, ledger::State};
+use nix::time::{ClockId, clock_gettime};
+use serde_json::json;
+use std::{collections::BTreeMap, hint::black_box, process::ExitCode, time::Duration};
+use world::{World, record_with};
+
+const ROUNDS: u32 = 20;
+const CALLS: u32 = 50;
+
+/// The promise: no decision but a judgement, which is a verification, costs more.
+const GOAL_US: f64 = 20.0;
+
+/// The dearest decision of each kind, in microseconds.
+type Costs = BTreeMap<&'static str, f64>;
+
+fn main() -> ExitCode {
+    let mut world = World::with_record(record_with(&json!({ "debug_mode": false })));
+    let mut costs = Costs::new();
+    run(&mut world, &mut costs);
+    world.later(3_601);
+    run(&mut world, &mut costs);
+    for request in ["PAUSING", "RESUMING", "PENDING_DESTROY"] {
+        world.ask(request);
+        run(&mut world, &mut costs);
+    }
+    assert_eq!(world.status(), "DESTROYED");
+    for (kind, us) in &costs {
+        println!("{kind:<24} {us:>8.1} us");
+    }
+    let dearest = |judges: bool| {
+        let of_kind = costs.iter().filter(|(kind, _)| (**kind == JUDGE) == judges);
+        of_kind.map(|(_, us)| *us).fold(0.0, f64::max)
+    };
+    let decision = dearest(false);
+    let verdict = if decision <= GOAL_US { "met" } else { "MISSED" };
+    println!("dearest decision {decision:.1} us, at most {GOAL_US}: {verdict}");
+    println!("decide: dearest_us={decision:.1} judgement_us={:.1}", dearest(true));
+    if decision <= GOAL_US { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+const JUDGE: &str = "save (with a judgement)";
+
+/// Goes on until nothing is left to do, with the host doing its part in between.
+fn run(world: &mut World, costs: &mut Costs) {
+    for _ in 0..4 {
+        loop {
+            let waited = is_reporting(world);
+            let (kind, us) = measured(world);
+            let moved = world.step(false);
+            let kind = if !waited && is_reporting(world) { JUDGE } else { kind };
+            let dearest = costs.entry(kind).or_default();
+            *dearest = dearest.max(us);
+            if !moved {
+                break;
+            }
+        }
+        world.host_works();
+    }
+}
+
+/// Whether a judgement was made and its report waits to be stored.
+fn is_reporting(world: &World) -> bool {
+    world.entry.as_ref().is_some_and(|entry| matches!(entry.state, State::Reporting { .. }))
+}
+
+/// What the next step is, and the best time in which it is decided.
+fn measured(world: &mut World) -> (&'static str, f64) {
+    let mut best_us = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        let start = cpu_time();
+        for _ in 0..CALLS {
+            let _ = black_box(world.next());
+        }
+        let spent = cpu_time().saturating_sub(start);
+        best_us = best_us.min(spent.as_secs_f64() * 1e6 / f64::from(CALLS));
+    }
+    (kind(&world.next()), best_us)
+}
+
+fn kind(step: &Step) -> &'static str {
+    match step {
+        Step::Launch(_) => "launch",
+        Step::Project(_) => "project",
+        Step::ReadManifest(_) => "read manifest",
+        Step::Save(_) => "save",
+        Step::Start(_) => "start",
+        Step::Stop(_) => "stop",
+        Step::StoreReport(_) => "store report",
+        Step::Terminate(_) => "terminate",
+        Step::Wait(_) => "wait",
+        Step::WriteDesired { .. } => "write desired",
+    }
+}
+
+/// The CPU time of this thread so far.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
