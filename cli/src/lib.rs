@@ -37,7 +37,7 @@ mod watching;
 use clap::{Parser, Subcommand};
 use exit::{Advise, Exit, Outcome};
 use std::process::ExitCode;
-use verbs::{deploy, destroy, eif, image, ls, report, show, verify, watch};
+use verbs::{deploy, destroy, eif, image, ls, pause, report, resume, show, verify, watch};
 
 /// A control plane for AWS Nitro Enclaves: deploy enclaves, watch them, check their proofs
 #[derive(Debug, Parser)]
@@ -91,7 +91,9 @@ enum Command {
     #[command(subcommand)]
     Image(image::Command),
     Ls(ls::Args),
+    Pause(pause::Args),
     Report(report::Args),
+    Resume(resume::Args),
     Show(show::Args),
     Verify(verify::Args),
     Watch(watch::Args),
@@ -111,7 +113,9 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Eif(command) => eif::run(command),
         Command::Image(command) => image::run(command),
         Command::Ls(args) => on_runtime(ls::run(args, cloud)),
+        Command::Pause(args) => on_runtime(pause::run(args, cloud)),
         Command::Report(args) => on_runtime(report::run(args, cloud)),
+        Command::Resume(args) => on_runtime(resume::run(args, cloud)),
         Command::Show(args) => on_runtime(show::run(args, cloud)),
         Command::Verify(args) => verify::run(args),
         Command::Watch(args) => on_runtime(watch::run(args, cloud)),

@@ -14,6 +14,7 @@ mod deploy;
 mod histories;
 mod images;
 mod manifests;
+mod mistakes;
 mod pausing;
 mod repeats;
 mod restarts;

@@ -1,8 +1,10 @@
 //! Pausing, resuming, and launching elsewhere.
 
+use crate::images::program;
 use crate::system::{System, record};
 use bailey_local_cloud::ec2::{FaultKind, InstanceState, SimulationView};
 use serde_json::json;
+use std::process::Output;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_enclave_is_resumed_on_its_instance_and_attests_anew() {
@@ -10,7 +12,8 @@ async fn a_paused_enclave_is_resumed_on_its_instance_and_attests_anew() {
     system.put_record(&record("rests", &json!({}))).await.unwrap();
     let before = system.reaches("rests", "DEPLOYED").await;
 
-    system.set_status("rests", "PAUSING").await.unwrap();
+    let output = bailey(&system, &["pause", "rests", "--wait"]).await;
+    assert!(output.status.success(), "{output:?}");
     let paused = system.reaches("rests", "PAUSED").await;
     assert_eq!(paused.get("attestation"), None, "nothing is proven of what comes next");
     let stopped = |view: &SimulationView| {
@@ -18,7 +21,8 @@ async fn a_paused_enclave_is_resumed_on_its_instance_and_attests_anew() {
     };
     system.simulation_becomes("the instance is stopped", stopped).await;
 
-    system.set_status("rests", "RESUMING").await.unwrap();
+    let output = bailey(&system, &["resume", "rests", "--wait"]).await;
+    assert!(output.status.success(), "{output:?}");
     let after = system.reaches("rests", "DEPLOYED").await;
     assert_eq!(after["deployment"]["instance_id"], before["deployment"]["instance_id"]);
     let report = after["attestation"]["report"].as_str().unwrap();
@@ -26,6 +30,11 @@ async fn a_paused_enclave_is_resumed_on_its_instance_and_attests_anew() {
     let simulation = system.simulation().await.unwrap();
     assert_eq!((simulation.launches, simulation.enclave_launches()), (1, 2));
     system.destroy_all(&["rests"]).await;
+}
+
+async fn bailey(system: &System, arguments: &[&str]) -> Output {
+    let mut program = tokio::process::Command::new(program("bailey"));
+    program.args(arguments).envs(system.env()).output().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
