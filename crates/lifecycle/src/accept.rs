@@ -58,6 +58,7 @@ pub(crate) fn blank(previous: Option<&Entry>, request: &Request, now: UnixMillis
         refused: None,
         attested: None,
         chain: previous.and_then(|entry| entry.chain.clone()),
+        unstored: previous.and_then(|entry| entry.unstored.clone()),
         absent_since: None,
         events: previous.map(|entry| entry.events.clone()).unwrap_or_default(),
     }

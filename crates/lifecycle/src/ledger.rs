@@ -48,6 +48,10 @@ pub struct Entry {
     pub attested: Option<Attested>,
     /// The newest report; the next one names it.
     pub chain: Option<ChainHead>,
+    /// The judgement whose report may not be stored yet, although its state was left: the chain names it,
+    /// and it is stored when nothing else is to be done.
+    #[serde(default)]
+    pub unstored: Option<Box<Judgement>>,
     /// When the record was first found missing.
     pub absent_since: Option<UnixMillis>,
     /// What happened, oldest first; the newest [`Entry::EVENTS`] are kept.
@@ -66,9 +70,16 @@ impl Entry {
     }
 
     /// This entry in another state, with the change noted.
+    ///
+    /// A report that was to be stored may be stored already, by a coordinator that died or one that is
+    /// slower; so the chain goes on with it, whatever comes next.
     #[must_use]
     pub(crate) fn moved(&self, state: State, now: UnixMillis) -> Self {
         let mut next = self.clone();
+        if let State::Reporting { judgement, .. } = &self.state {
+            next.chain = Some(judgement.head());
+            next.unstored = Some(judgement.clone());
+        }
         let name = state.name();
         next.entered.entry(name.to_owned()).or_insert(now);
         next.note(now, name);
@@ -133,7 +144,7 @@ impl Entry {
     /// Whether anything may still have to be done.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        !matches!(self.state, State::Ended { .. })
+        !matches!(self.state, State::Ended { .. }) || self.unstored.is_some()
     }
 }
 
@@ -414,6 +425,13 @@ pub struct Judgement {
     pub attested: Option<Attested>,
     /// Why the generation fails, when it does.
     pub failure: Option<Failure>,
+}
+
+impl Judgement {
+    /// The chain's head when its report is the newest.
+    pub(crate) fn head(&self) -> ChainHead {
+        ChainHead { key: self.report_key.clone(), sha256: self.report_sha256.clone() }
+    }
 }
 
 /// What an accepted document proved.

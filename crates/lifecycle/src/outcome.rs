@@ -6,7 +6,7 @@
 use crate::{
     config::Config,
     launch::{LaunchRefused, Launched, Place, Tried},
-    ledger::{ChainHead, Entry, Host, Outcome, Renewal, State},
+    ledger::{Entry, Host, Outcome, Renewal, State},
     manifest::{self, ManifestObject},
     requests::next_desired,
     step::{failed, launch, missed},
@@ -97,17 +97,23 @@ pub fn launch_refused(
     next.moved(State::Ended { outcome, host: None }, now)
 }
 
-/// The report of the entry's judgement is stored.
+/// The report of the entry's judgement is stored, or that of an earlier one, whose state was left
+/// before it was known.
 #[must_use]
 pub fn report_stored(entry: &Entry, config: &Config, now: UnixMillis) -> Entry {
+    let next = match &entry.state {
+        State::Reporting { .. } => reported(entry, config, now),
+        _ => entry.clone(),
+    };
+    Entry { unstored: None, ..next }
+}
+
+fn reported(entry: &Entry, config: &Config, now: UnixMillis) -> Entry {
     let State::Reporting { host, judgement, incarnation, misses, .. } = &entry.state else {
         return entry.clone();
     };
     let mut next = entry.clone();
-    next.chain = Some(ChainHead {
-        key: judgement.report_key.clone(),
-        sha256: judgement.report_sha256.clone(),
-    });
+    next.chain = Some(judgement.head());
     let renewal = match (&judgement.failure, misses) {
         (None, _) => {
             next.attested.clone_from(&judgement.attested);

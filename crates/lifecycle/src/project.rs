@@ -77,7 +77,7 @@ fn status(entry: &Entry, record: &RecordState) -> Option<Status> {
 fn projection(entry: &Entry, view: &View<'_>) -> Projection {
     let assignment = view.assignment(entry);
     let deployment = deployment(entry, assignment, view);
-    let is_live = entry.is_active();
+    let is_live = !matches!(entry.state, State::Ended { .. });
     let mut projection = Projection {
         phase: phase(entry, assignment).to_owned(),
         generation: entry.generation,

@@ -52,7 +52,7 @@ pub(crate) fn take(view: &View<'_>, config: &Config) -> Option<Entry> {
 /// A record that was deleted asks for the end of its enclave; a record that is merely rewritten, or
 /// a table that is restored, gets a grace period.
 fn take_absence(entry: &Entry, config: &Config, now: UnixMillis) -> Option<Entry> {
-    if !entry.is_active() {
+    if matches!(entry.state, State::Ended { .. }) {
         return None;
     }
     match entry.absent_since {

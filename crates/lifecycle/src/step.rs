@@ -69,9 +69,16 @@ pub fn next_step(view: &View<'_>, config: &Config) -> Step {
     if let Some(projected) = record.and_then(|record| projected(entry, record, view)) {
         return Step::Project(projected);
     }
-    match act(entry, view, config) {
-        Step::Wait(until) => Step::Wait(sooner(until, absence_ends(entry, view.now, config))),
-        step => step,
+    match (act(entry, view, config), &entry.unstored) {
+        (Step::Wait(_), Some(judgement)) => Step::StoreReport(Judgement::clone(judgement)),
+        // One judgement waits at most.
+        (Step::Save(next), Some(judgement)) if matches!(next.state, State::Reporting { .. }) => {
+            Step::StoreReport(Judgement::clone(judgement))
+        }
+        (Step::Wait(until), None) => {
+            Step::Wait(sooner(until, absence_ends(entry, view.now, config)))
+        }
+        (step, _) => step,
     }
 }
 
@@ -112,6 +119,10 @@ fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
         }
         State::Replacing { host } | State::Terminating { host, .. } => {
             Step::Terminate(host.clone())
+        }
+        // A start that was asked for before the last pause may have come late.
+        State::Paused { host } if view.instance.is_some_and(|state| !state.is_gone()) => {
+            save(entry.moved(State::Stopping { host: host.clone() }, now))
         }
         State::Paused { .. } | State::Ended { .. } => Step::Wait(None),
     }
@@ -207,7 +218,8 @@ fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Con
     let assignment = view.assignment(entry);
     let fail = |failure| save(failed(&with_host_phases(entry, assignment), failure, now));
     if let Some(failure) = lost(view.instance, host, now) {
-        return fail(failure);
+        let entry = with_host_phases(entry, assignment);
+        return save(gone_on(&entry, nonce.sequence, host, view, failure));
     }
     if let Some(failure) = assignment.and_then(|assignment| given_up(assignment, now)) {
         return fail(failure);
@@ -264,7 +276,7 @@ fn reporting(
 ) -> Step {
     let now = view.now;
     if let Some(failure) = lost(view.instance, host, now) {
-        return save(failed(entry, failure, now));
+        return save(gone_on(entry, judgement.sequence, host, view, failure));
     }
     match &judgement.failure {
         // An enclave of which nothing is proven is not left running for want of a place for its
@@ -290,9 +302,7 @@ struct Running<'a> {
 fn deployed(entry: &Entry, running: &Running<'_>, view: &View<'_>, config: &Config) -> Step {
     let now = view.now;
     if let Some(failure) = lost(view.instance, running.host, now) {
-        return save(
-            replaced(entry, running, &failure, now).unwrap_or_else(|| failed(entry, failure, now)),
-        );
+        return save(gone_on(entry, running.sequence, running.host, view, failure));
     }
     let assignment = view.assignment(entry);
     if let Some(failure) = assignment.and_then(|assignment| given_up(assignment, now)) {
@@ -310,28 +320,35 @@ fn deployed(entry: &Entry, running: &Running<'_>, view: &View<'_>, config: &Conf
     }
 }
 
-/// The entry of an enclave that is to run always, on its way to another instance; none when it is not,
-/// or has gone through too many.
-fn replaced(
-    entry: &Entry,
-    running: &Running<'_>,
-    failure: &Failure,
-    now: UnixMillis,
-) -> Option<Entry> {
-    let restart = entry.configuration()?.restart;
-    if restart != RestartPolicy::Always || entry.attempts >= MOST_ATTEMPTS {
-        return None;
-    }
+/// The entry of an enclave whose instance no longer runs, although nobody here asked for it.
+///
+/// One that was stopped is started again, unless the enclave is never to be restarted: somebody may
+/// have stopped it, or a call of an earlier pause may have come late. One that is no more is replaced
+/// when the enclave is to run always. Neither goes on for ever.
+fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: Failure) -> Entry {
+    let now = view.now;
+    let is_ended = view.instance.is_none_or(InstanceState::is_ended);
+    let restart = entry.configuration().map_or(RestartPolicy::Never, |c| c.restart);
+    let state = match restart {
+        _ if entry.attempts >= MOST_ATTEMPTS => return failed(entry, failure, now),
+        RestartPolicy::Always if is_ended => State::Replacing { host: host.clone() },
+        RestartPolicy::Always | RestartPolicy::OnFailure if !is_ended => {
+            State::Resuming { host: host.clone() }
+        }
+        _ => return failed(entry, failure, now),
+    };
     let mut next = entry.clone();
-    next.note(now, format!("{}: {}; another one takes its place", failure.code, failure.message));
+    next.note(now, format!("{}: {}", failure.code, failure.message));
     next.attested = None;
-    next.issued = running.sequence;
+    next.issued = sequence;
+    // A launch counts by its intent.
+    next.attempts = next.attempts.saturating_add(u32::from(!is_ended));
     // Deadlines count anew.
     next.accepted_at = now;
-    Some(next.moved(State::Replacing { host: running.host.clone() }, now))
+    next.moved(state, now)
 }
 
-/// How many launches one generation may come to before a lost instance is not replaced any more.
+/// How many launches and starts one generation may come to before a lost instance ends it.
 const MOST_ATTEMPTS: u32 = 10;
 
 /// The entry of an enclave that is another one than the one that answered: nothing is proven of it

@@ -231,3 +231,58 @@ fn a_lost_instance_is_replaced_when_the_record_says_always_and_only_so_often() {
     assert_eq!((world.failure_code(), world.instances.len()), (Some(FailureCode::HostLost), 10));
     assert_eq!(world.reports.len(), 10, "each instance attested for itself");
 }
+
+#[test]
+fn an_instance_that_somebody_stopped_is_started_again_and_attests_anew() {
+    let mut world = deployed();
+    for instance in &mut world.instances {
+        instance.state = InstanceState::Stopped;
+    }
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYING");
+    assert_eq!(world.attribute("attestation"), json!(null));
+    world.deploy();
+    assert_eq!((world.status().as_str(), world.reports.len()), ("DEPLOYED", 2));
+    assert_eq!(states(&world), [InstanceState::Running]);
+}
+
+#[test]
+fn an_instance_that_is_stopped_again_and_again_ends_in_a_failure() {
+    let mut world = deployed();
+    for _ in 0..20 {
+        for instance in world.instances.iter_mut().filter(|i| !i.state.is_ended()) {
+            instance.state = InstanceState::Stopped;
+        }
+        world.deploy();
+    }
+    assert_eq!(
+        (world.status().as_str(), world.failure_code()),
+        ("FAILED", Some(FailureCode::HostLost))
+    );
+}
+
+#[test]
+fn a_stopped_instance_is_a_lost_host_when_the_enclave_is_never_restarted() {
+    let mut world = World::with_record(record_with(&json!({ "restart": "never" })));
+    world.deploy();
+    for instance in &mut world.instances {
+        instance.state = InstanceState::Stopped;
+    }
+    world.settle();
+    assert_eq!(
+        (world.status().as_str(), world.failure_code()),
+        ("FAILED", Some(FailureCode::HostLost))
+    );
+}
+
+/// A call to start it, made before it was paused again, arrives late.
+#[test]
+fn an_instance_that_runs_although_it_is_paused_is_stopped_again() {
+    let mut world = paused();
+    for instance in &mut world.instances {
+        instance.state = InstanceState::Running;
+    }
+    world.settle();
+    assert_eq!(world.status(), "PAUSED");
+    assert_eq!(states(&world), [InstanceState::Stopped]);
+}

@@ -107,6 +107,7 @@ proptest! {
             world.later(61);
             world.check();
         }
+        world.check_history();
         let status = world.status();
         match status.as_str() {
             // Nothing was ever asked for: the web app overwrote its request before it was read.

@@ -126,8 +126,9 @@ const REQUESTS: [Event; 8] = [
     }),
 ];
 
-const EVENTS: [Event; 7] = [
+const EVENTS: [Event; 8] = [
     ("instance terminated", |world| all_instances(world, InstanceState::Terminated)),
+    ("instance runs", |world| all_instances(world, InstanceState::Running)),
     ("instance stopped", |world| all_instances(world, InstanceState::Stopped)),
     ("host gives up", |world| {
         world.host_answers(|assignment| {

@@ -24,9 +24,11 @@ use bailey_model::{
     failure::{Failure, FailureCode},
     hosts::{Answer, Desired, HostPhase, Observed, ObservedAssignment, RunningEnclave},
     record::Request,
+    report::Report,
 };
 use bailey_simulated_nsm::{Attestation, Authority, Enclave, Mode, SimulatedNsm};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, LazyLock, Mutex},
@@ -437,6 +439,20 @@ impl World {
 
     pub(crate) fn state(&self) -> &State {
         &self.entry.as_ref().unwrap().state
+    }
+
+    /// At rest, the stored reports are one chain that ends with the ledger's head.
+    pub(crate) fn check_history(&self) {
+        let mut head = self.entry.as_ref().and_then(|e| e.chain.clone()).map(|head| head.sha256);
+        let sha256 = |text: &String| hex::encode(Sha256::digest(text.as_bytes()));
+        let mut reports: BTreeMap<_, _> =
+            self.reports.values().map(|text| (sha256(text), text)).collect();
+        while let Some(sha256) = head {
+            let text = reports.remove(&sha256).expect("a report of the chain is not stored");
+            let report: Report = serde_json::from_str(text).unwrap();
+            head = report.previous;
+        }
+        assert_eq!(reports.len(), 0, "a report is stored that the chain does not name");
     }
 
     /// What must hold in every world at every instant.
