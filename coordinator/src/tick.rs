@@ -107,7 +107,16 @@ impl Coordinator {
 
     /// Reads everything and takes steps until one needs everything read again (none), or there is
     /// nothing to do but wait.
+    ///
+    /// The entry is read first. It is saved only if nobody else changed it since, so what is read
+    /// after it was so while the entry was what it is: a request that was answered meanwhile cannot be
+    /// taken for a new one.
     async fn pass(&self, id: &str) -> Result<Option<Next>, TickError> {
+        let enclave_id = id.parse::<EnclaveId>().ok();
+        let entry = match &enclave_id {
+            Some(id) => self.ledger.read(id).await.map_err(TickError::Store)?,
+            None => None,
+        };
         let record = match self.records.read(id).await.map_err(TickError::Store)? {
             ReadRecord::Absent => None,
             ReadRecord::Usable(record) => Some(*record),
@@ -116,8 +125,7 @@ impl Coordinator {
             }
         };
         // An id that cannot be used has no entry either.
-        let Ok(id) = id.parse::<EnclaveId>() else { return Ok(Some(Next::OnChange)) };
-        let entry = self.ledger.read(&id).await.map_err(TickError::Store)?;
+        let Some(id) = enclave_id else { return Ok(Some(Next::OnChange)) };
         if let Some(entry) = &entry {
             self.metrics.read(entry);
         }

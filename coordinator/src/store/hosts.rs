@@ -3,13 +3,17 @@
 use super::{StoreError, Written, condition};
 use aws_sdk_dynamodb::{
     Client,
-    types::{AttributeValue, DeleteRequest, WriteRequest},
+    types::{AttributeValue, DeleteRequest, KeysAndAttributes, WriteRequest},
 };
 use bailey_model::hosts::{Beat, Desired, Observed, beat_key, desired_key, observed_key};
 use bailey_runtime::{
     chain,
-    items::{from_item, to_item},
+    items::{Item, from_item, to_item},
 };
+use std::collections::HashMap;
+
+/// The table's key.
+const KEY: &str = "pk";
 
 /// The hosts table. Key: `pk`.
 #[derive(Clone, Debug)]
@@ -37,31 +41,34 @@ impl Hosts {
     /// Reads what a host reported. A report that cannot be read counts as none: a parent must not
     /// be able to stop the coordinator by writing nonsense.
     pub async fn read(&self, instance_arn: &str) -> Result<HostView, StoreError> {
-        let observed = self.item(&observed_key(instance_arn)).await?.map(Observed::bounded);
-        let beat = self.item(&beat_key(instance_arn)).await?;
-        Ok(HostView { observed, beat })
-    }
-
-    async fn item<T: serde::de::DeserializeOwned>(
-        &self,
-        key: &str,
-    ) -> Result<Option<T>, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", AttributeValue::S(key.to_owned()))
+        let place = || format!("{}/*{instance_arn}", self.table);
+        let (observed, beat) = (observed_key(instance_arn), beat_key(instance_arn));
+        let key =
+            |name: &str| HashMap::from([(KEY.to_owned(), AttributeValue::S(name.to_owned()))]);
+        let both = KeysAndAttributes::builder()
+            .keys(key(&observed))
+            .keys(key(&beat))
             .consistent_read(true)
-            .send()
-            .await
-            .map_err(StoreError::call("read", format!("{}/{key}", self.table)))?;
-        Ok(output.item.and_then(|item| match from_item(item) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                log::warn!(key = key, error = chain(&error); "a host's item cannot be read");
-                None
-            }
-        }))
+            .build()
+            .map_err(StoreError::call("read", place()))?;
+        let output = self.client.batch_get_item().request_items(&self.table, both).send().await;
+        let output = output.map_err(StoreError::call("read", place()))?;
+        // Half of what a host says could show a report without the heartbeat after it.
+        if output.unprocessed_keys.is_some_and(|left| !left.is_empty()) {
+            return Err(StoreError::Throttled { place: place() });
+        }
+        let mut items: HashMap<String, Item> = output
+            .responses
+            .unwrap_or_default()
+            .remove(&self.table)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|item| Some((item.get(KEY)?.as_s().ok()?.clone(), item)))
+            .collect();
+        Ok(HostView {
+            observed: read_item(&mut items, &observed).map(Observed::bounded),
+            beat: read_item(&mut items, &beat),
+        })
     }
 
     /// Writes what a host should run, unless a version as new is there.
@@ -73,7 +80,7 @@ impl Hosts {
         let key = desired_key(instance_arn);
         let place = format!("{}/{key}", self.table);
         let mut item = to_item(desired).map_err(StoreError::item(&place))?;
-        item.insert("pk".to_owned(), AttributeValue::S(key));
+        item.insert(KEY.to_owned(), AttributeValue::S(key));
         let result = self
             .client
             .put_item()
@@ -96,7 +103,7 @@ impl Hosts {
         let mut deletes = Vec::new();
         for key in keys {
             let delete = DeleteRequest::builder()
-                .key("pk", AttributeValue::S(key))
+                .key(KEY, AttributeValue::S(key))
                 .build()
                 .map_err(StoreError::call("delete", &self.table))?;
             deletes.push(WriteRequest::builder().delete_request(delete).build());
@@ -109,5 +116,18 @@ impl Hosts {
             .await
             .map_err(StoreError::call("delete", format!("{}/*{instance_arn}", self.table)))?;
         Ok(())
+    }
+}
+
+fn read_item<T: serde::de::DeserializeOwned>(
+    items: &mut HashMap<String, Item>,
+    key: &str,
+) -> Option<T> {
+    match from_item(items.remove(key)?) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            log::warn!(key = key, error = chain(&error); "a host's item cannot be read");
+            None
+        }
     }
 }

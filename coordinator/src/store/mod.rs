@@ -45,6 +45,12 @@ pub enum StoreError {
         /// What is wrong with it.
         source: ItemError,
     },
+    /// The table answered in part; it is tried again.
+    #[error("{place} was read in part: the table is throttled")]
+    Throttled {
+        /// Table and key.
+        place: String,
+    },
     /// A report under the key of ours has other contents.
     #[error("{place} exists with other contents")]
     ReportConflict {
