@@ -63,7 +63,7 @@ impl RecordState {
 }
 
 /// The state of an instance, in EC2's words.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum InstanceState {
     /// `pending`.
     Pending,

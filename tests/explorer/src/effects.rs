@@ -1,0 +1,264 @@
+//! What coordinators do to the world: what the tables and EC2 would let them do.
+
+use crate::{
+    hosts,
+    rules::Rule,
+    shared::Shared,
+    world::{CONFIG, Coordinator, Fate, Instance, Mutation, Seen, World, fresh},
+};
+use bailey_lifecycle::{
+    InstanceState, Projected, Step,
+    launch::{LaunchRefused, LaunchRequest, Launched},
+    ledger::{Entry, Host, Judgement, State},
+    outcome,
+};
+use bailey_model::projection::Projection;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+impl World {
+    /// Lets a coordinator take its next step; it goes on with what it has read and written, or reads
+    /// everything again.
+    pub(crate) fn act(
+        &mut self,
+        coordinator: usize,
+        mut seen: Seen,
+        fate: Fate,
+    ) -> Result<Coordinator, Rule> {
+        let step = self.decided(&seen, coordinator);
+        match step {
+            Step::Save(next) if self.is_held_up(&seen, &next) => return Ok(Coordinator::Idle),
+            Step::Save(next) => return Ok(self.save(*next, seen)),
+            Step::Project(projected) => return Ok(self.project(&projected, seen)),
+            Step::WriteDesired { instance_arn, desired } => {
+                let there = self.desired.get(&instance_arn).map_or(0, |there| there.version);
+                seen.desired_written = desired.version;
+                if there < desired.version {
+                    self.desired.insert(instance_arn, Shared::new(desired));
+                }
+                return Ok(Coordinator::Loaded(seen));
+            }
+            _ => {}
+        }
+        let Some(entry) = seen.entry.as_deref().cloned() else { return Ok(Coordinator::Idle) };
+        let Some(effect) = self.effect(step, &entry, coordinator, &mut seen, fate)? else {
+            return Ok(Coordinator::Idle);
+        };
+        if fate == Fate::Crash {
+            return Ok(Coordinator::Idle);
+        }
+        let after = self.save(effect.next, seen);
+        if let (Coordinator::Idle, Some(instance_id)) = (&after, effect.launched) {
+            self.disown(&instance_id);
+        }
+        Ok(after)
+    }
+
+    /// What a step does outside the ledger, and the entry that follows; none for a step that waits.
+    fn effect(
+        &mut self,
+        step: Step,
+        entry: &Entry,
+        coordinator: usize,
+        seen: &mut Seen,
+        fate: Fate,
+    ) -> Result<Option<Effect>, Rule> {
+        let (now, fresh) = (self.now(), fresh(entry.version, coordinator));
+        let next = match step {
+            Step::Launch(intent) => {
+                let answer = self.launch(&intent.request, fate)?;
+                let launched = answer.as_ref().map(|launched| launched.instance_id.clone());
+                let next = match answer {
+                    Some(launched) => outcome::launched(entry, launched, fresh, now),
+                    None => outcome::launch_refused(entry, &shortage(), &CONFIG, &[], now),
+                };
+                return Ok(Some(Effect { next, launched }));
+            }
+            Step::StoreReport(judgement) => {
+                self.store(judgement, coordinator)?;
+                outcome::report_stored(entry, &CONFIG, now)
+            }
+            Step::Terminate(host) => {
+                if !self.is_broken(Mutation::SkippedTermination) {
+                    self.enter(&host.instance_id, InstanceState::Terminated);
+                }
+                self.forget(&host, seen);
+                outcome::terminated(entry, &CONFIG, &[], now)
+            }
+            Step::Stop(host) => {
+                self.enter(&host.instance_id, InstanceState::Stopped);
+                self.forget(&host, seen);
+                outcome::stopped(entry, now)
+            }
+            Step::Start(host) => {
+                let is_ended = self.instance(&host.instance_id).is_none_or(InstanceState::is_ended);
+                if is_ended || fate == Fate::Refused {
+                    outcome::start_refused(entry, "InsufficientInstanceCapacity", now)
+                } else {
+                    self.enter(&host.instance_id, InstanceState::Running);
+                    seen.instance = Some(InstanceState::Pending);
+                    outcome::started(entry, fresh, now)
+                }
+            }
+            Step::Wait(_)
+            | Step::Save(_)
+            | Step::Project(_)
+            | Step::WriteDesired { .. }
+            | Step::ReadManifest(_) => return Ok(None),
+        };
+        Ok(Some(Effect { next, launched: None }))
+    }
+
+    /// Whether a lifecycle that waits for ever for a drained host would not do this.
+    fn is_held_up(&self, seen: &Seen, next: &Entry) -> bool {
+        let drains = |entry: &Entry| matches!(entry.state, State::Draining { .. });
+        self.is_broken(Mutation::NeverDrained)
+            && seen.entry.as_deref().is_some_and(drains)
+            && matches!(next.state, State::Terminating { .. })
+    }
+
+    /// Writes the entry if its version is the one that was read.
+    fn save(&mut self, entry: Entry, seen: Seen) -> Coordinator {
+        let version = self.entry.as_ref().map_or(0, |entry| entry.version);
+        if entry.version != version && !self.is_broken(Mutation::UnconditionalSave) {
+            return Coordinator::Idle;
+        }
+        let entry = self.forgetful(entry, &seen);
+        let saved = Shared::new(canonical(Entry { version: version + 1, ..entry }));
+        let host = |entry: Option<&Entry>| {
+            entry.and_then(|entry| entry.state.host()).map(|host| host.instance_id.clone())
+        };
+        let moved = host(seen.entry.as_deref()) != host(Some(&saved));
+        self.entry = Some(saved.clone());
+        let fresh = self.read_entry();
+        Coordinator::Loaded(if moved {
+            Seen { record: seen.record, ..fresh }
+        } else {
+            Seen { entry: Some(saved), ..seen }
+        })
+    }
+
+    /// The entry as a lifecycle that forgets reports would have it.
+    fn forgetful(&self, entry: Entry, seen: &Seen) -> Entry {
+        let before = seen.entry.as_deref();
+        let was_reporting = before.filter(|it| matches!(it.state, State::Reporting { .. }));
+        match was_reporting {
+            Some(before)
+                if self.is_broken(Mutation::ForgottenReport) && entry.unstored.is_some() =>
+            {
+                Entry { unstored: None, chain: before.chain.clone(), ..entry }
+            }
+            _ => entry,
+        }
+    }
+
+    /// Stores a report unless one is there.
+    fn store(&mut self, judgement: Judgement, coordinator: usize) -> Result<(), Rule> {
+        if self.is_broken(Mutation::SkippedReport) {
+            return Ok(());
+        }
+        let mut report = judgement.report.clone();
+        if self.is_broken(Mutation::RewrittenReport) {
+            report += &coordinator.to_string();
+        }
+        let there =
+            self.reports.entry(judgement.report_key).or_insert_with(|| Shared::new(report.clone()));
+        if **there == report { Ok(()) } else { Err(Rule::ReportsNeverChange) }
+    }
+
+    /// Writes the projection if the status is the one that was read.
+    fn project(&mut self, projected: &Projected, seen: Seen) -> Coordinator {
+        let Some(record) = &self.record else { return Coordinator::Idle };
+        if projected.read_status.as_ref() != record.get("status") {
+            return Coordinator::Idle;
+        }
+        let mut attributes = Map::clone(record);
+        if self.is_broken(Mutation::ReplacedRecord) {
+            attributes.retain(|name, _| ["id", "status", "configuration"].contains(&name.as_str()));
+        }
+        if let Some(status) = projected.status {
+            attributes.insert("status".to_owned(), status.as_str().into());
+        }
+        for name in Projection::OPTIONAL {
+            attributes.remove(name);
+        }
+        if let Ok(Value::Object(new)) = serde_json::to_value(&projected.projection) {
+            attributes.extend(new);
+        }
+        self.record = Some(Shared::new(attributes));
+        Coordinator::Loaded(Seen { record: self.record.clone(), ..seen })
+    }
+
+    /// EC2's answer to a launch; none when it refuses.
+    fn launch(&mut self, request: &LaunchRequest, fate: Fate) -> Result<Option<Launched>, Rule> {
+        let mut request = request.clone();
+        if self.is_broken(Mutation::UnstableIntent) {
+            request.availability_zone = Some(format!("zone {}", self.passed));
+        }
+        let is_same = |it: &&Instance| it.request.client_token == request.client_token;
+        let known = self.instances.iter().find(is_same);
+        let known = known.filter(|_| !self.is_broken(Mutation::ForgottenTokens));
+        let id = match known {
+            Some(instance) if *instance.request != request => {
+                return Err(Rule::OneTokenOneRequest);
+            }
+            Some(instance) => instance.id.clone(),
+            None if fate == Fate::Refused => return Ok(None),
+            None => {
+                let id = format!("i-{:017x}", self.instances.len() + 1);
+                let (state, request) = (InstanceState::Running, Shared::new(request));
+                self.instances.push(Instance { id: id.clone(), state, request });
+                id
+            }
+        };
+        Ok(Some(Launched {
+            instance_arn: hosts::arn(&id),
+            instance_id: id,
+            availability_zone: "eu-west-1a".to_owned(),
+        }))
+    }
+
+    /// What a coordinator does with an instance whose launch somebody else closed.
+    fn disown(&mut self, instance_id: &str) {
+        let instance = self.instances.iter().find(|i| i.id == instance_id);
+        if instance.is_some_and(|instance| !self.is_owned(instance)) {
+            self.enter(instance_id, InstanceState::Terminated);
+        }
+    }
+
+    /// Changes the state of an instance; what is ended stays so.
+    pub(crate) fn enter(&mut self, instance_id: &str, state: InstanceState) {
+        let is_it = |i: &&mut Instance| i.id == instance_id && !i.state.is_ended();
+        for instance in self.instances.iter_mut().filter(is_it) {
+            instance.state = state;
+        }
+    }
+
+    /// Removes a host's items, and what the coordinator knew of it.
+    fn forget(&mut self, host: &Host, seen: &mut Seen) {
+        self.desired.remove(&host.instance_arn);
+        self.observed.remove(&host.instance_arn);
+        (seen.observed, seen.instance, seen.desired_written) = (None, None, 0);
+    }
+}
+
+/// What came of a step outside the ledger.
+struct Effect {
+    next: Entry,
+    /// The instance that was launched.
+    launched: Option<String>,
+}
+
+fn shortage() -> LaunchRefused {
+    LaunchRefused {
+        code: "InsufficientInstanceCapacity".to_owned(),
+        message: "none left".to_owned(),
+    }
+}
+
+/// The entry without what tells the way that led to it, on which no decision depends: the times of
+/// states, and all events but the last.
+fn canonical(entry: Entry) -> Entry {
+    let events = entry.events.last().cloned().into_iter().collect();
+    Entry { events, entered: BTreeMap::new(), ..entry }
+}

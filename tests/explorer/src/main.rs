@@ -1,0 +1,133 @@
+//! `bailey-explorer`: the model check and the simulation, as programs.
+
+use bailey_explorer::{
+    Scope, World, explore,
+    explore::{Limits, Violation},
+    simulate,
+    simulate::WIDE,
+};
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Holds the rules of the lifecycle against everything that may happen.
+///
+/// Exit codes: 0 no rule was broken, 1 one was; what happened is printed.
+#[derive(Debug, Parser)]
+#[command(name = "bailey-explorer")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Every order of events within the scopes that are checked with every change, or within larger ones.
+    Model {
+        /// The larger scopes, up to 12 million states: minutes, and gigabytes of memory.
+        #[arg(long)]
+        large: bool,
+    },
+    /// Every order of events within a scope.
+    Explore {
+        /// Coordinators at work.
+        #[arg(long, default_value_t = 2)]
+        coordinators: usize,
+        /// What the web app does besides its first request.
+        #[arg(long, default_value_t = 1)]
+        requests: u8,
+        /// What may go wrong.
+        #[arg(long, default_value_t = 1)]
+        faults: u8,
+        /// How often time passes.
+        #[arg(long, default_value_t = 1)]
+        ticks: u8,
+        /// The most states to visit.
+        #[arg(long, default_value_t = usize::MAX)]
+        states: usize,
+        /// One state in so many is brought to rest.
+        #[arg(long, default_value_t = 64)]
+        rest_every: u64,
+    },
+    /// Random schedules, each from a seed of its own.
+    Simulate {
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many schedules.
+        #[arg(long, default_value_t = 10_000)]
+        schedules: u64,
+        /// The most steps of one.
+        #[arg(long, default_value_t = 200)]
+        steps: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Model { large } => {
+            let scopes = if large { &LARGE[..] } else { &USUAL };
+            let limits = Limits { states: 12_000_000, rest_every: 256 };
+            model(scopes, limits)
+        }
+        Command::Explore { coordinators, requests, faults, ticks, states, rest_every } => {
+            let scope = Scope { coordinators, requests, faults, ticks };
+            model(&[scope], Limits { states, rest_every })
+        }
+        Command::Simulate { seed, schedules, steps } => {
+            let simulated = simulate(&World::new(WIDE), seed, schedules, steps);
+            let violation = simulated.violation.as_ref();
+            if let Some((seed, _)) = violation {
+                println!("seed {seed}");
+            }
+            let violations = show(violation.map(|(_, violation)| violation));
+            println!(
+                "simulation: schedules={} steps={} deployed={} violations={violations}",
+                simulated.schedules, simulated.steps, simulated.deployed
+            );
+            exit(violations)
+        }
+    }
+}
+
+const fn scope(coordinators: usize, requests: u8, faults: u8, ticks: u8) -> Scope {
+    Scope { coordinators, requests, faults, ticks }
+}
+
+/// What is checked with every change.
+const USUAL: [Scope; 4] =
+    [scope(1, 1, 1, 1), scope(1, 2, 1, 0), scope(2, 1, 0, 0), scope(2, 2, 0, 0)];
+
+/// What takes longer.
+const LARGE: [Scope; 2] = [scope(2, 1, 1, 1), scope(1, 3, 2, 1)];
+
+fn model(scopes: &[Scope], limits: Limits) -> ExitCode {
+    let mut tell = |states, depth| eprintln!("  {states} states, depth {depth}");
+    let (mut states, mut depth, mut violations, mut cut) = (0, 0, 0, "");
+    for scope in scopes {
+        println!("{scope:?}");
+        let explored = explore(World::new(*scope), limits, &mut tell);
+        println!("  {} states, depth {}", explored.states, explored.depth);
+        states += explored.states;
+        depth = depth.max(explored.depth);
+        violations += show(explored.violation.as_ref());
+        if explored.is_cut {
+            cut = " (cut)";
+        }
+    }
+    println!("model: states={states} depth={depth} violations={violations}{cut}");
+    exit(violations)
+}
+
+/// Prints a violation; gives how many there are.
+fn show(violation: Option<&Violation>) -> usize {
+    let Some(Violation { rule, way }) = violation else { return 0 };
+    println!("{rule} does not hold after:");
+    for action in way {
+        println!("  {action}");
+    }
+    1
+}
+
+fn exit(violations: usize) -> ExitCode {
+    if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,285 @@
+//! The world, and what coordinators read of it.
+
+use crate::{hosts, shared::Shared};
+use bailey_lifecycle::{
+    Config, InstanceState, LaunchTemplate, RecordState, Step, View,
+    launch::LaunchRequest,
+    ledger::{Entry, State},
+    next_step,
+};
+use bailey_model::{
+    UnixMillis,
+    hosts::{Desired, Observed},
+    record::Request,
+};
+use serde_json::{Map, Value};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::LazyLock,
+    time::Duration,
+};
+
+/// How much may happen.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Scope {
+    /// Coordinators at work.
+    pub coordinators: usize,
+    /// Requests, rewrites and deletions by the web app, besides the first.
+    pub requests: u8,
+    /// Crashes, lost answers, refusals, failures of hosts and instances.
+    pub faults: u8,
+    /// Times that [`TICK`] passes.
+    pub ticks: u8,
+}
+
+/// The step in which time passes: every deadline but that of a deploy ends within one.
+pub const TICK: Duration = Duration::from_mins(6);
+
+/// When it all begins.
+const BEGIN: u64 = 1_800_000_000_000;
+
+/// The settings of every coordinator.
+pub static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
+    deployment: "model".to_owned(),
+    template: LaunchTemplate { name: "parents".to_owned(), version: 1 },
+    role_arn: Some(hosts::ROLE.to_owned()),
+    roots: hosts::roots(),
+    chains: std::sync::Arc::new(bailey_attestation::ChainCache::new(64)),
+    manifest_keys: bailey_manifest::TrustedKeys::default(),
+    reports_bucket: "reports".to_owned(),
+    fallback_types: "m6i.xlarge".parse().into_iter().collect(),
+    strict_instance_types: false,
+    absence_grace: Duration::from_mins(1),
+    nonce_ttl: Duration::from_mins(5),
+    reattest_interval: Duration::from_mins(5),
+    reattest_misses: 1,
+    deploy_timeout: Duration::from_mins(10),
+    host_timeout: Duration::from_mins(5),
+    drain_timeout: Duration::from_mins(1),
+    skew: Duration::from_mins(20),
+    software: BTreeMap::new(),
+});
+
+/// One instance.
+#[derive(Clone, Debug, Hash)]
+pub struct Instance {
+    /// Its id.
+    pub id: String,
+    /// Its state.
+    pub state: InstanceState,
+    /// The request that launched it.
+    pub request: Shared<LaunchRequest>,
+}
+
+/// Something that a test breaks on purpose, to see that a rule notices.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Mutation {
+    /// EC2 forgets tokens: a launch that is sent again launches again.
+    ForgottenTokens,
+    /// The entry is forgotten together with the record.
+    ForgottenEntry,
+    /// Leaving a report that may be stored leaves it out of the chain.
+    ForgottenReport,
+    /// A drained host is waited for, for ever.
+    NeverDrained,
+    /// The record is read before the entry.
+    RecordFirst,
+    /// The projection replaces the record.
+    ReplacedRecord,
+    /// A report that is there is overwritten.
+    RewrittenReport,
+    /// A report is taken for stored without having been.
+    SkippedReport,
+    /// An instance is taken for terminated without having been.
+    SkippedTermination,
+    /// Every resend of an intent asks for another place.
+    UnstableIntent,
+    /// Entries are saved whatever their version is.
+    UnconditionalSave,
+}
+
+/// What one coordinator has read and not acted upon.
+#[derive(Clone, Debug, Default, Hash)]
+pub enum Coordinator {
+    /// Nothing.
+    #[default]
+    Idle,
+    /// The entry and its host; the record comes next.
+    Reading(Seen),
+    /// Everything.
+    Loaded(Seen),
+}
+
+/// What was read.
+#[derive(Clone, Debug, Hash)]
+pub struct Seen {
+    pub(crate) entry: Option<Shared<Entry>>,
+    pub(crate) record: Option<Shared<Map<String, Value>>>,
+    pub(crate) observed: Option<Shared<Observed>>,
+    pub(crate) instance: Option<InstanceState>,
+    pub(crate) desired_written: u64,
+}
+
+/// The world at one instant.
+#[derive(Clone, Debug, Hash)]
+pub struct World {
+    /// How much may still happen.
+    pub left: Scope,
+    /// Times that [`TICK`] has passed.
+    pub passed: u64,
+    /// The web app's record.
+    pub record: Option<Shared<Map<String, Value>>>,
+    /// The ledger's entry.
+    pub entry: Option<Shared<Entry>>,
+    /// Every instance that was ever launched.
+    pub instances: Vec<Instance>,
+    /// The hosts' `desired` items, by ARN.
+    pub desired: BTreeMap<String, Shared<Desired>>,
+    /// The hosts' `observed` items, by ARN.
+    pub observed: BTreeMap<String, Shared<Observed>>,
+    /// The stored reports, by key.
+    pub reports: BTreeMap<String, Shared<String>>,
+    /// The coordinators.
+    pub coordinators: Vec<Coordinator>,
+    /// How often the web app asked for a deploy.
+    pub asked: u64,
+    /// What is broken on purpose.
+    pub mutation: Option<Mutation>,
+}
+
+/// How an effect on EC2 turns out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// It takes place, and its answer arrives.
+    Works,
+    /// It takes place, and the coordinator dies before it hears of it.
+    Crash,
+    /// EC2 has no capacity.
+    Refused,
+}
+
+impl World {
+    /// A world in which the web app has just written its record.
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        Self {
+            left: scope,
+            passed: 0,
+            record: Some(Shared::new(hosts::record())),
+            entry: None,
+            instances: Vec::new(),
+            desired: BTreeMap::new(),
+            observed: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            coordinators: vec![Coordinator::Idle; scope.coordinators],
+            asked: 1,
+            mutation: None,
+        }
+    }
+
+    /// A fingerprint of everything that may make a difference later.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        let ticks = u32::try_from(self.passed).unwrap_or(u32::MAX);
+        UnixMillis(BEGIN).plus(TICK.saturating_mul(ticks))
+    }
+
+    /// The state of an instance.
+    #[must_use]
+    pub fn instance(&self, id: &str) -> Option<InstanceState> {
+        self.instances.iter().find(|instance| instance.id == id).map(|instance| instance.state)
+    }
+
+    /// Whether the entry has this instance, or will have it when its intent is answered.
+    #[must_use]
+    pub fn is_owned(&self, instance: &Instance) -> bool {
+        self.entry.as_ref().is_some_and(|entry| match &entry.state {
+            State::Launching { intent, .. } => {
+                intent.request.client_token == instance.request.client_token
+            }
+            state => state.host().is_some_and(|host| host.instance_id == instance.id),
+        })
+    }
+
+    /// Whether this is broken on purpose.
+    pub(crate) fn is_broken(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    /// What a coordinator reads first.
+    pub(crate) fn read_entry(&self) -> Seen {
+        if self.is_broken(Mutation::RecordFirst) {
+            let nothing = Seen {
+                entry: None,
+                record: None,
+                observed: None,
+                instance: None,
+                desired_written: 0,
+            };
+            return Seen { record: self.record.clone(), ..nothing };
+        }
+        self.seen()
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        let host = self.entry.as_ref().and_then(|entry| entry.state.host());
+        let arn = host.map(|host| host.instance_arn.as_str()).unwrap_or_default();
+        Seen {
+            entry: self.entry.clone(),
+            record: None,
+            observed: self.observed.get(arn).cloned(),
+            instance: host.and_then(|host| self.instance(&host.instance_id)),
+            desired_written: 0,
+        }
+    }
+
+    /// What it reads next.
+    pub(crate) fn read_record(&self, seen: Seen) -> Seen {
+        if self.is_broken(Mutation::RecordFirst) {
+            return Seen { record: seen.record, ..self.seen() };
+        }
+        Seen { record: self.record.clone(), ..seen }
+    }
+
+    /// The step that a coordinator decides by what it has read.
+    pub(crate) fn decided(&self, seen: &Seen, coordinator: usize) -> Step {
+        let record = seen.record.as_deref().and_then(|attributes| {
+            let request = Request::parse(attributes).ok()?;
+            Some(RecordState { request, attributes: attributes.clone() })
+        });
+        let version = seen.entry.as_ref().map_or(0, |entry| entry.version);
+        let view = View {
+            now: self.now(),
+            record: record.as_ref(),
+            entry: seen.entry.as_deref(),
+            observed: seen.observed.as_deref(),
+            beat: None,
+            instance: seen.instance,
+            desired_written: seen.desired_written,
+            fresh: fresh(version, coordinator),
+            short: &[],
+            unwritable: false,
+            retrying: None,
+        };
+        next_step(&view, &CONFIG)
+    }
+}
+
+/// What must be random, and is another for every coordinator here.
+pub(crate) fn fresh(version: u64, coordinator: usize) -> [u8; 32] {
+    let byte = u8::try_from(version & 0x7F).unwrap_or_default();
+    let mut fresh = [byte; 32];
+    if let Some(first) = fresh.first_mut() {
+        *first = u8::try_from(coordinator).unwrap_or_default();
+    }
+    fresh
+}
