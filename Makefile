@@ -1,6 +1,6 @@
 # Every task of a developer, by name. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: bench build clean demo deny dev docs eif-oracle fuzz help lint model report-check setup test
+.PHONY: bench build chaos clean demo deny dev docs eif-oracle fuzz help lint model report-check setup test
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ dev: build ## Leave the local cloud up to play with
 
 test: build ## Every test
 	@scripts/test
+
+chaos: build ## Random schedules with faults, on the model and on real processes (long)
+	@scripts/chaos
 
 model: ## Every order of events in small worlds, by the lifecycle's own decisions
 	@scripts/model
