@@ -440,6 +440,7 @@ pub struct Attested {
     /// How strong the proof is.
     pub verdict: Verdict,
     /// The document's PCRs.
+    #[serde(deserialize_with = "bailey_model::read_pcr_set")]
     pub pcrs: PcrSet,
     /// Where the expected ones came from.
     pub pcr_source: PcrSource,

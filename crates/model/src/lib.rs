@@ -32,7 +32,7 @@ mod unix_millis;
 
 pub use bytes::Base64Bytes;
 pub use ids::{EnclaveId, EnclaveIdError, Generation};
-pub use pcr::{Pcr, PcrError, PcrSet};
+pub use pcr::{Pcr, PcrError, PcrSet, read_pcr_set};
 pub use s3_location::{S3Location, S3LocationError};
 pub use status::{Status, UnknownStatus};
 pub use unix_millis::UnixMillis;

@@ -1,6 +1,6 @@
 //! Platform configuration registers.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// One platform configuration register: 48 bytes of SHA-384, written as 96 lower-case hex digits.
@@ -10,6 +10,17 @@ pub struct Pcr(pub [u8; 48]);
 
 /// PCRs by index, 0 to 31.
 pub type PcrSet = BTreeMap<u8, Pcr>;
+
+/// Reads a set whose indexes are text, as they are in JSON. Inside an enum that serde tells apart by a
+/// field, it would not take text for numbers by itself.
+pub fn read_pcr_set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PcrSet, D::Error> {
+    let named = BTreeMap::<String, Pcr>::deserialize(deserializer)?;
+    let index = |(name, pcr): (String, Pcr)| {
+        let index = name.parse().map_err(|_| D::Error::custom("a PCR's index is a number"))?;
+        Ok((index, pcr))
+    };
+    named.into_iter().map(index).collect()
+}
 
 impl Pcr {
     /// Whether every byte is zero, as PCR0 to PCR2 of an enclave in debug mode are.

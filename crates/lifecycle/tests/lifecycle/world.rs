@@ -326,7 +326,12 @@ impl World {
     fn save(&mut self, entry: Entry) {
         let version = self.entry.as_ref().map_or(0, |entry| entry.version);
         assert_eq!(entry.version, version, "an entry is written from the one that was read");
-        self.entry = Some(Entry { version: version + 1, ..entry });
+        let entry = Entry { version: version + 1, ..entry };
+        // As the table gives it back to whoever reads it next.
+        let stored = serde_json::to_value(&entry).unwrap();
+        let read: Entry = serde_json::from_value(stored).expect("a stored entry can be read");
+        assert_eq!(read, entry);
+        self.entry = Some(read);
     }
 
     fn project(&mut self, projected: &Projected) {

@@ -135,7 +135,8 @@ impl LocalCloud {
     }
 
     /// Buckets keep versions, so that a deploy can pin one.
-    async fn create_bucket(&self, name: &str) -> Result<(), CloudError> {
+    /// Makes a bucket, versioned.
+    pub async fn create_bucket(&self, name: &str) -> Result<(), CloudError> {
         use aws_sdk_s3::types::{CreateBucketConfiguration, VersioningConfiguration};
         let location = CreateBucketConfiguration::builder()
             .location_constraint(BucketLocationConstraint::from(REGION))

@@ -232,3 +232,23 @@ async fn an_instance_that_fails_is_a_lost_host_and_leaves_nothing() {
     assert_eq!(failed["error"]["code"], "HostLost");
     system.end().await;
 }
+
+/// The judgement is in the ledger, and its report cannot be stored while the coordinator dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_killed_between_judgement_and_report_goes_on_with_the_same_report() {
+    let mut system = System::start().await;
+    let bucket = system.names().reports_bucket.clone();
+    system.s3().delete_bucket().bucket(&bucket).send().await.unwrap();
+    system.put_record(&record("judged", &json!({}))).await.unwrap();
+    let is_verifying = |record: &Record| {
+        record.get("phase").is_some_and(|phase| phase == "VERIFYING")
+            && record["deployment"]["warnings"].to_string().contains("cannot write")
+    };
+    system.becomes("judged", "its report cannot be stored", is_verifying).await;
+    system.cloud.kill_coordinator().await;
+    system.create_bucket(&bucket).await.unwrap();
+    system.cloud.start_coordinator().unwrap();
+    let deployed = system.reaches("judged", "DEPLOYED").await;
+    assert!(deployed["attestation"]["report"].as_str().unwrap().ends_with("/1/0000000001.json"));
+    system.destroy_all(&["judged"]).await;
+}
