@@ -123,6 +123,14 @@ impl Memory {
         self.lock().owners.get(instance_arn).map(|owner| owner.enclave_id.clone())
     }
 
+    /// The host on which an enclave was when this process last saw its entry.
+    #[must_use]
+    pub fn host_of(&self, enclave_id: &EnclaveId) -> Option<String> {
+        let inner = self.lock();
+        let owned = inner.owners.iter().find(|(_, owner)| owner.enclave_id == *enclave_id);
+        owned.map(|(arn, _)| arn.clone())
+    }
+
     /// Every known host's owner, with what EC2 said last about its instance.
     #[must_use]
     pub fn owners(&self) -> Vec<(Owner, Option<InstanceState>)> {

@@ -5,15 +5,18 @@ use crate::{
     memory::{Memory, SentBefore},
     metrics::Metrics,
     shortages::Shortages,
-    store::{HostView, Hosts, Images, Ledger, ReadRecord, Records, Reports, StoreError, Written},
+    store::{
+        HostView, Hosts, Images, Ledger, Look, ReadRecord, Records, Reports, StoreError, Written,
+        WrittenTogether,
+    },
 };
 use bailey_lifecycle::{
-    Config, InstanceState, Projected, RecordState, Step, View,
+    Config, InstanceState, Projected, RecordState, Step, View, desired,
     launch::{LaunchIntent, LaunchRefused, Launched},
     ledger::{Entry, Host, Judgement, State},
     next_step, outcome, refuse_unusable,
 };
-use bailey_model::{EnclaveId, S3Location, UnixMillis, record::RecordError};
+use bailey_model::{EnclaveId, S3Location, UnixMillis, hosts::Desired, record::RecordError};
 use bailey_runtime::now;
 use std::{sync::Arc, time::Duration};
 
@@ -82,6 +85,9 @@ const STEP_LIMIT: usize = 100;
 /// How long `DescribeInstances` may lag behind a launch; AWS advises to allow minutes.
 pub(crate) const DESCRIBE_LAG: Duration = Duration::from_mins(2);
 
+/// How long to wait for somebody else's write.
+const CONTENTION_PAUSE: Duration = Duration::from_millis(20);
+
 /// How long to wait for an instance that is between two states.
 const SWITCH_PAUSE: Duration = Duration::from_secs(2);
 
@@ -90,6 +96,8 @@ struct Seen {
     record: Option<RecordState>,
     entry: Option<Entry>,
     host: HostView,
+    /// The host that this very pass launched, of which nothing can have been written yet.
+    launched: Option<String>,
     /// Why the record could not be written, when it could not; everything else went on.
     unwritten: Option<TickError>,
 }
@@ -98,8 +106,14 @@ impl Coordinator {
     /// Takes the steps that are due for `id`, until there is nothing to do but wait.
     pub async fn tick(&self, id: &str) -> Result<Next, TickError> {
         for _ in 0..STEP_LIMIT {
-            if let Some(next) = self.pass(id).await? {
-                return Ok(next);
+            match self.pass(id).await {
+                Ok(Some(next)) => return Ok(next),
+                Ok(None) => {}
+                // Whoever writes there will have written in a moment.
+                Err(TickError::Store(StoreError::Contended { .. })) => {
+                    tokio::time::sleep(CONTENTION_PAUSE).await;
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(TickError::Restless)
@@ -108,29 +122,38 @@ impl Coordinator {
     /// Reads everything and takes steps until one needs everything read again (none), or there is
     /// nothing to do but wait.
     ///
-    /// The entry is read first. It is saved only if nobody else changed it since, so what is read
-    /// after it was so while the entry was what it is: a request that was answered meanwhile cannot be
-    /// taken for a new one.
+    /// Everything is read as of one instant: a request that was answered meanwhile cannot be taken for
+    /// a new one.
     async fn pass(&self, id: &str) -> Result<Option<Next>, TickError> {
-        let enclave_id = id.parse::<EnclaveId>().ok();
-        let entry = match &enclave_id {
-            Some(id) => self.ledger.read(id).await.map_err(TickError::Store)?,
-            None => None,
+        let Ok(enclave_id) = id.parse::<EnclaveId>() else {
+            // It has no entry either.
+            let record = self.records.read(id).await.map_err(TickError::Store)?;
+            let ReadRecord::Unusable { error, status } = record else {
+                return Ok(Some(Next::OnChange));
+            };
+            return self.refuse(id, &error, &status).await;
         };
-        let record = match self.records.read(id).await.map_err(TickError::Store)? {
+        let id = enclave_id;
+        let known = self.memory.host_of(&id);
+        let tables = (&self.ledger, &self.records, &self.hosts);
+        let Look { entry, record, host } =
+            Look::at(tables, &id, known.as_deref()).await.map_err(TickError::Store)?;
+        let record = match record {
             ReadRecord::Absent => None,
             ReadRecord::Usable(record) => Some(*record),
             ReadRecord::Unusable { error, status } => {
-                return self.refuse(id, &error, &status).await;
+                return self.refuse(id.as_str(), &error, &status).await;
             }
         };
-        // An id that cannot be used has no entry either.
-        let Some(id) = enclave_id else { return Ok(Some(Next::OnChange)) };
-        if let Some(entry) = &entry {
+        let mut seen = Seen { record, entry, host, launched: None, unwritten: None };
+        if let Some(entry) = &seen.entry {
             self.metrics.read(entry);
+            let present = entry.state.host();
+            self.memory.runs_on(&id, present);
+            if present.map(|host| &host.instance_arn) != known.as_ref() {
+                self.look_at_host(&mut seen).await?;
+            }
         }
-        let mut seen = Seen { record, entry, host: HostView::default(), unwritten: None };
-        self.look_at_host(&mut seen).await?;
         for _ in 0..STEP_LIMIT {
             match self.step(&id, &mut seen).await? {
                 Progress::Again => {}
@@ -142,9 +165,7 @@ impl Coordinator {
     }
 
     async fn look_at_host(&self, seen: &mut Seen) -> Result<(), TickError> {
-        let Some(entry) = &seen.entry else { return Ok(()) };
-        let host = entry.state.host();
-        self.memory.runs_on(&entry.id, host);
+        let host = seen.entry.as_ref().and_then(|entry| entry.state.host());
         seen.host = match host {
             Some(host) => self.hosts.read(&host.instance_arn).await.map_err(TickError::Store)?,
             None => HostView::default(),
@@ -239,23 +260,72 @@ impl Coordinator {
         Ok(Some(state))
     }
 
+    /// Writes the entry, and with it what its host is told anew.
     async fn save(&self, entry: Entry, seen: &mut Seen) -> Result<Progress, TickError> {
-        match self.ledger.save(&entry).await.map_err(TickError::Store)? {
-            Written::Outdated => Ok(Progress::Outdated),
-            Written::Done(entry) => {
-                log_change(seen.entry.as_ref(), &entry);
-                self.metrics.changed(seen.entry.as_ref(), &entry);
-                self.note_intent(seen.entry.as_ref(), &entry);
-                let had =
-                    seen.entry.as_ref().and_then(|e| e.state.host()).map(|h| h.instance_id.clone());
-                let has = entry.state.host().map(|h| h.instance_id.clone());
-                seen.entry = Some(entry);
-                if had != has {
-                    self.look_at_host(seen).await?;
-                }
-                Ok(Progress::Again)
+        if let Some((instance_arn, desired)) = self.news_for_host(&entry, seen) {
+            let told = self.hosts.desired_in_transaction(&instance_arn, &desired);
+            let told = vec![told.map_err(TickError::Store)?];
+            let written = self.ledger.save_with(&entry, told).await.map_err(TickError::Store)?;
+            // Whoever told the host something as new has done it for us.
+            if written != WrittenTogether::Outdated {
+                self.memory.desired_is_written(&instance_arn, desired.version);
+            }
+            match written {
+                WrittenTogether::Done(entry) => return self.saved(entry, seen).await,
+                WrittenTogether::Outdated => return Ok(Progress::Outdated),
+                WrittenTogether::OthersOutdated => {}
             }
         }
+        match self.ledger.save(&entry).await.map_err(TickError::Store)? {
+            Written::Outdated => Ok(Progress::Outdated),
+            Written::Done(entry) => self.saved(entry, seen).await,
+        }
+    }
+
+    /// What the entry's host is to be told and has not been, as far as this process knows.
+    fn news_for_host(&self, entry: &Entry, seen: &Seen) -> Option<(String, Desired)> {
+        let arn = entry.state.host()?.instance_arn.clone();
+        let desired = desired(entry)?;
+        let told = seen.host.observed.as_ref().map_or(0, |observed| observed.desired_version);
+        (desired.version > told.max(self.memory.desired_written(&arn))).then_some((arn, desired))
+    }
+
+    /// Writes the entry, and removes what was written for a host on which nothing runs any more.
+    async fn save_without(
+        &self,
+        entry: Entry,
+        host: &Host,
+        seen: &mut Seen,
+    ) -> Result<Progress, TickError> {
+        let removed = self.hosts.removal_in_transaction(&host.instance_arn);
+        let removed = removed.map_err(TickError::Store)?;
+        match self.ledger.save_with(&entry, removed).await.map_err(TickError::Store)? {
+            WrittenTogether::Done(entry) => {
+                self.memory.forget(&host.instance_arn, &host.instance_id);
+                seen.host = HostView::default();
+                self.saved(entry, seen).await
+            }
+            WrittenTogether::Outdated | WrittenTogether::OthersOutdated => Ok(Progress::Outdated),
+        }
+    }
+
+    async fn saved(&self, entry: Entry, seen: &mut Seen) -> Result<Progress, TickError> {
+        let before = seen.entry.replace(entry);
+        let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
+        log_change(before.as_ref(), entry);
+        self.metrics.changed(before.as_ref(), entry);
+        self.note_intent(before.as_ref(), entry);
+        let arn = |entry: &Entry| entry.state.host().map(|host| host.instance_arn.clone());
+        let has = arn(entry);
+        self.memory.runs_on(&entry.id, entry.state.host());
+        if before.as_ref().and_then(arn) != has {
+            if has.is_some() && has == seen.launched {
+                seen.host = HostView::default();
+            } else {
+                self.look_at_host(seen).await?;
+            }
+        }
+        Ok(Progress::Again)
     }
 
     /// An intent that this process has just written was never sent before.
@@ -292,11 +362,12 @@ impl Coordinator {
     }
 
     async fn launch(&self, intent: &LaunchIntent, seen: &mut Seen) -> Result<Progress, TickError> {
-        let answer = self.sent(intent).await?;
+        let (answer, is_first) = self.sent(intent).await?;
         let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
         let id = entry.id.clone();
         let (next, launched) = match answer {
             LaunchAnswer::Launched(launched) => {
+                seen.launched = is_first.then(|| launched.instance_arn.clone());
                 (outcome::launched(entry, launched.clone(), fresh()?, now()), Some(launched))
             }
             LaunchAnswer::Refused(refused) => {
@@ -338,14 +409,17 @@ impl Coordinator {
     /// Sends the intent, or looks for its instance when its token is too old to be sent.
     ///
     /// A refusal is believed when nothing can have been launched before: when this was certainly the
-    /// first time, or when EC2 would by now show an instance of an earlier one, and shows none.
-    async fn sent(&self, intent: &LaunchIntent) -> Result<LaunchAnswer, TickError> {
+    /// first time, which is told as well, or when EC2 would by now show an instance of an earlier one,
+    /// and shows none.
+    async fn sent(&self, intent: &LaunchIntent) -> Result<(LaunchAnswer, bool), TickError> {
         let token = &intent.request.client_token;
         let (refused, before) = if intent.may_be_sent(now()) {
             let before = self.memory.send(token, now());
             match self.ec2.launch(&intent.request).await.map_err(TickError::Ec2)? {
                 LaunchAnswer::Refused(refused) => (refused, before),
-                launched @ LaunchAnswer::Launched(_) => return Ok(launched),
+                launched @ LaunchAnswer::Launched(_) => {
+                    return Ok((launched, before == SentBefore::Never));
+                }
             }
         } else {
             let message = "RunInstances was not answered within the lifetime of its client token";
@@ -353,10 +427,12 @@ impl Coordinator {
             let refused = LaunchRefused { code, message: message.to_owned() };
             (refused, SentBefore::At(intent.decided_at))
         };
-        let SentBefore::At(at) = before else { return Ok(LaunchAnswer::Refused(refused)) };
+        let SentBefore::At(at) = before else {
+            return Ok((LaunchAnswer::Refused(refused), true));
+        };
         match self.ec2.launched_by(token).await.map_err(TickError::Ec2)? {
-            Some(launched) => Ok(LaunchAnswer::Launched(launched)),
-            None if now().since(at) >= DESCRIBE_LAG => Ok(LaunchAnswer::Refused(refused)),
+            Some(launched) => Ok((LaunchAnswer::Launched(launched), false)),
+            None if now().since(at) >= DESCRIBE_LAG => Ok((LaunchAnswer::Refused(refused), false)),
             None => Err(TickError::Unconfirmed { code: refused.code, message: refused.message }),
         }
     }
@@ -395,19 +471,10 @@ impl Coordinator {
         if !is_gone {
             return Ok(Progress::Settled(Next::After(Duration::from_secs(1))));
         }
-        self.forget(host, seen).await?;
         let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
         let short = self.shortages.current(now());
         let next = outcome::terminated(entry, &self.config, &short, now());
-        self.save(next, seen).await
-    }
-
-    /// Removes what was written for a host on which nothing runs any more.
-    async fn forget(&self, host: &Host, seen: &mut Seen) -> Result<(), TickError> {
-        self.hosts.forget(&host.instance_arn).await.map_err(TickError::Store)?;
-        self.memory.forget(&host.instance_arn, &host.instance_id);
-        seen.host = HostView::default();
-        Ok(())
+        self.save_without(next, host, seen).await
     }
 
     async fn stop(&self, host: &Host, seen: &mut Seen) -> Result<Progress, TickError> {
@@ -427,10 +494,9 @@ impl Coordinator {
                 self.ec2.terminate(id).await.map_err(TickError::Ec2)?;
             }
         }
-        self.forget(host, seen).await?;
         let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
         let next = outcome::stopped(entry, now());
-        self.save(next, seen).await
+        self.save_without(next, host, seen).await
     }
 
     async fn start(&self, host: &Host, seen: &mut Seen) -> Result<Progress, TickError> {

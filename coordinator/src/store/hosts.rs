@@ -1,16 +1,15 @@
 //! The hosts table, from the coordinator's side.
 
-use super::{StoreError, Written, condition};
+use super::{StoreError, Written, condition, transaction};
 use aws_sdk_dynamodb::{
     Client,
-    types::{AttributeValue, DeleteRequest, KeysAndAttributes, WriteRequest},
+    types::{AttributeValue, Delete, Get, Put, TransactWriteItem},
 };
 use bailey_model::hosts::{Beat, Desired, Observed, beat_key, desired_key, observed_key};
 use bailey_runtime::{
     chain,
     items::{Item, from_item, to_item},
 };
-use std::collections::HashMap;
 
 /// The table's key.
 const KEY: &str = "pk";
@@ -38,37 +37,22 @@ impl Hosts {
         Self { client, table }
     }
 
-    /// Reads what a host reported. A report that cannot be read counts as none: a parent must not
-    /// be able to stop the coordinator by writing nonsense.
+    /// Reads what a host reported.
     pub async fn read(&self, instance_arn: &str) -> Result<HostView, StoreError> {
-        let place = || format!("{}/*{instance_arn}", self.table);
-        let (observed, beat) = (observed_key(instance_arn), beat_key(instance_arn));
-        let key =
-            |name: &str| HashMap::from([(KEY.to_owned(), AttributeValue::S(name.to_owned()))]);
-        let both = KeysAndAttributes::builder()
-            .keys(key(&observed))
-            .keys(key(&beat))
-            .consistent_read(true)
-            .build()
-            .map_err(StoreError::call("read", place()))?;
-        let output = self.client.batch_get_item().request_items(&self.table, both).send().await;
-        let output = output.map_err(StoreError::call("read", place()))?;
-        // Half of what a host says could show a report without the heartbeat after it.
-        if output.unprocessed_keys.is_some_and(|left| !left.is_empty()) {
-            return Err(StoreError::Throttled { place: place() });
-        }
-        let mut items: HashMap<String, Item> = output
-            .responses
-            .unwrap_or_default()
-            .remove(&self.table)
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|item| Some((item.get(KEY)?.as_s().ok()?.clone(), item)))
-            .collect();
-        Ok(HostView {
-            observed: read_item(&mut items, &observed).map(Observed::bounded),
-            beat: read_item(&mut items, &beat),
-        })
+        let place = format!("{}/*{instance_arn}", self.table);
+        let items =
+            transaction::read(&self.client, self.gets(instance_arn)?.into(), &place).await?;
+        let mut items = items.into_iter();
+        Ok(HostView::parse(items.next().flatten(), items.next().flatten()))
+    }
+
+    /// What reads a host's words as part of a transaction: its report, then its heartbeat.
+    pub(super) fn gets(&self, instance_arn: &str) -> Result<[Get; 2], StoreError> {
+        let get = |key: String| {
+            let get = Get::builder().table_name(&self.table).key(KEY, AttributeValue::S(key));
+            get.build().map_err(StoreError::call("read", format!("{}/*{instance_arn}", self.table)))
+        };
+        Ok([get(observed_key(instance_arn))?, get(beat_key(instance_arn))?])
     }
 
     /// Writes what a host should run, unless a version as new is there.
@@ -77,16 +61,13 @@ impl Hosts {
         instance_arn: &str,
         desired: &Desired,
     ) -> Result<(), StoreError> {
-        let key = desired_key(instance_arn);
-        let place = format!("{}/{key}", self.table);
-        let mut item = to_item(desired).map_err(StoreError::item(&place))?;
-        item.insert(KEY.to_owned(), AttributeValue::S(key));
+        let place = format!("{}/{}", self.table, desired_key(instance_arn));
         let result = self
             .client
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk) OR #version < :version")
+            .set_item(Some(desired_item(instance_arn, desired, &place)?))
+            .condition_expression(UNLESS_NEWER)
             .expression_attribute_names("#version", "version")
             .expression_attribute_values(":version", AttributeValue::N(desired.version.to_string()))
             .send()
@@ -97,36 +78,64 @@ impl Hosts {
         }
     }
 
-    /// Removes everything about a host that is gone.
-    pub async fn forget(&self, instance_arn: &str) -> Result<(), StoreError> {
+    /// What writes, as part of a transaction, what [`Self::write_desired`] writes.
+    pub fn desired_in_transaction(
+        &self,
+        instance_arn: &str,
+        desired: &Desired,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let place = format!("{}/{}", self.table, desired_key(instance_arn));
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(desired_item(instance_arn, desired, &place)?))
+            .condition_expression(UNLESS_NEWER)
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":version", AttributeValue::N(desired.version.to_string()))
+            .build()
+            .map_err(StoreError::call("write", place))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// What removes, as part of a transaction, everything about a host that is gone.
+    pub fn removal_in_transaction(
+        &self,
+        instance_arn: &str,
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
         let keys = [desired_key(instance_arn), observed_key(instance_arn), beat_key(instance_arn)];
-        let mut deletes = Vec::new();
-        for key in keys {
-            let delete = DeleteRequest::builder()
-                .key(KEY, AttributeValue::S(key))
-                .build()
-                .map_err(StoreError::call("delete", &self.table))?;
-            deletes.push(WriteRequest::builder().delete_request(delete).build());
-        }
-        // What DynamoDB leaves unprocessed is small, harmless and never read again.
-        self.client
-            .batch_write_item()
-            .request_items(&self.table, deletes)
-            .send()
-            .await
-            .map_err(StoreError::call("delete", format!("{}/*{instance_arn}", self.table)))?;
-        Ok(())
+        let delete = |key: String| {
+            let delete = Delete::builder().table_name(&self.table).key(KEY, AttributeValue::S(key));
+            let delete = delete.build().map_err(StoreError::call("delete", &self.table))?;
+            Ok(TransactWriteItem::builder().delete(delete).build())
+        };
+        keys.into_iter().map(delete).collect()
     }
 }
 
-fn read_item<T: serde::de::DeserializeOwned>(
-    items: &mut HashMap<String, Item>,
-    key: &str,
-) -> Option<T> {
-    match from_item(items.remove(key)?) {
+/// A host is never told again what it was told before something newer.
+const UNLESS_NEWER: &str = "attribute_not_exists(pk) OR #version < :version";
+
+fn desired_item(instance_arn: &str, desired: &Desired, place: &str) -> Result<Item, StoreError> {
+    let mut item = to_item(desired).map_err(StoreError::item(place))?;
+    item.insert(KEY.to_owned(), AttributeValue::S(desired_key(instance_arn)));
+    Ok(item)
+}
+
+impl HostView {
+    /// A report that cannot be read counts as none: a parent must not be able to stop the coordinator
+    /// by writing nonsense.
+    pub(super) fn parse(observed: Option<Item>, beat: Option<Item>) -> Self {
+        Self {
+            observed: observed.and_then(read_item).map(Observed::bounded),
+            beat: beat.and_then(read_item),
+        }
+    }
+}
+
+fn read_item<T: serde::de::DeserializeOwned>(item: Item) -> Option<T> {
+    match from_item(item) {
         Ok(value) => Some(value),
         Err(error) => {
-            log::warn!(key = key, error = chain(&error); "a host's item cannot be read");
+            log::warn!(error = chain(&error); "a host's item cannot be read");
             None
         }
     }

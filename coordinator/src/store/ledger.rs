@@ -1,10 +1,14 @@
 //! The ledger: the truth about every enclave id, written by coordinators only.
 
-use super::{StoreError, Written, condition};
-use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use super::{StoreError, Written, WrittenTogether, condition, transaction};
+use aws_sdk_dynamodb::{
+    Client,
+    types::{AttributeValue, Get, Put, TransactWriteItem},
+};
 use bailey_lifecycle::ledger::Entry;
 use bailey_model::EnclaveId;
-use bailey_runtime::items::{from_item, to_item};
+use bailey_runtime::items::{Item, from_item, to_item};
+use std::collections::HashMap;
 
 /// Sort key of an enclave's entry.
 const ENTRY: &str = "entry";
@@ -29,44 +33,98 @@ impl Ledger {
 
     /// Reads an entry, with every write before this call.
     pub async fn read(&self, id: &EnclaveId) -> Result<Option<Entry>, StoreError> {
-        let place = format!("{}/{id}", self.table);
         let output = self
             .client
             .get_item()
             .table_name(&self.table)
-            .key("pk", AttributeValue::S(key(id)))
-            .key("sk", AttributeValue::S(ENTRY.to_owned()))
+            .set_key(Some(key(id)))
             .consistent_read(true)
             .send()
             .await
-            .map_err(StoreError::call("read", &place))?;
-        output.item.map(from_item).transpose().map_err(StoreError::item(place))
+            .map_err(StoreError::call("read", self.place(id)))?;
+        output.item.map(|item| self.parse(id, item)).transpose()
     }
 
     /// Writes an entry whose version is the one that was read, and gives it as it is now.
     pub async fn save(&self, entry: &Entry) -> Result<Written<Entry>, StoreError> {
-        let place = format!("{}/{}", self.table, entry.id);
-        let next = Entry { version: entry.version.saturating_add(1), ..entry.clone() };
-        let mut item = to_item(&next).map_err(StoreError::item(&place))?;
-        item.insert("pk".to_owned(), AttributeValue::S(key(&entry.id)));
-        item.insert("sk".to_owned(), AttributeValue::S(ENTRY.to_owned()));
-        if next.is_active() {
-            item.insert("active".to_owned(), AttributeValue::S(ACTIVE.to_owned()));
-        }
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        // `version` is no reserved word, but a placeholder costs nothing and stays right.
-        let put = if entry.version == 0 {
-            put.condition_expression("attribute_not_exists(pk)")
-        } else {
-            put.condition_expression("#version = :read")
-                .expression_attribute_names("#version", "version")
-                .expression_attribute_values(":read", AttributeValue::N(entry.version.to_string()))
-        };
-        let written = condition(put.send().await, "write", &place)?;
-        Ok(match written {
+        let place = self.place(&entry.id);
+        let Write { next, item, condition: wanted } = self.write(entry)?;
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(wanted.expression)
+            .set_expression_attribute_names(wanted.names)
+            .set_expression_attribute_values(wanted.values);
+        Ok(match condition(put.send().await, "write", &place)? {
             Written::Done(_) => Written::Done(next),
             Written::Outdated => Written::Outdated,
         })
+    }
+
+    /// Writes an entry as [`Self::save`] does, and other items with it, or nothing at all.
+    pub async fn save_with(
+        &self,
+        entry: &Entry,
+        others: Vec<TransactWriteItem>,
+    ) -> Result<WrittenTogether<Entry>, StoreError> {
+        let place = self.place(&entry.id);
+        let Write { next, item, condition } = self.write(entry)?;
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(condition.expression)
+            .set_expression_attribute_names(condition.names)
+            .set_expression_attribute_values(condition.values)
+            .build()
+            .map_err(StoreError::call("write", &place))?;
+        let mut items = vec![TransactWriteItem::builder().put(put).build()];
+        items.extend(others);
+        Ok(match transaction::write(&self.client, items, &place).await? {
+            WrittenTogether::Done(()) => WrittenTogether::Done(next),
+            WrittenTogether::Outdated => WrittenTogether::Outdated,
+            WrittenTogether::OthersOutdated => WrittenTogether::OthersOutdated,
+        })
+    }
+
+    fn write(&self, entry: &Entry) -> Result<Write, StoreError> {
+        let next = Entry { version: entry.version.saturating_add(1), ..entry.clone() };
+        let mut item = to_item(&next).map_err(StoreError::item(self.place(&entry.id)))?;
+        item.extend(key(&entry.id));
+        if next.is_active() {
+            item.insert("active".to_owned(), AttributeValue::S(ACTIVE.to_owned()));
+        }
+        let condition = if entry.version == 0 {
+            Condition { expression: "attribute_not_exists(pk)", names: None, values: None }
+        } else {
+            let read = AttributeValue::N(entry.version.to_string());
+            Condition {
+                expression: "#version = :read",
+                // `version` is no reserved word, but a placeholder costs nothing and stays right.
+                names: Some(HashMap::from([("#version".to_owned(), "version".to_owned())])),
+                values: Some(HashMap::from([(":read".to_owned(), read)])),
+            }
+        };
+        Ok(Write { next, item, condition })
+    }
+
+    /// What reads an entry as part of a transaction.
+    pub(super) fn get(&self, id: &EnclaveId) -> Result<Get, StoreError> {
+        let get = Get::builder().table_name(&self.table).set_key(Some(key(id)));
+        get.build().map_err(StoreError::call("read", self.place(id)))
+    }
+
+    pub(super) fn parse(&self, id: &EnclaveId, item: Item) -> Result<Entry, StoreError> {
+        from_item(item).map_err(StoreError::item(self.place(id)))
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn place(&self, id: &EnclaveId) -> String {
+        format!("{}/{id}", self.table)
     }
 
     /// The ids of all entries that are not ended.
@@ -90,8 +148,25 @@ impl Ledger {
     }
 }
 
-fn key(id: &EnclaveId) -> String {
-    format!("enclave#{id}")
+/// A write of an entry.
+struct Write {
+    /// The entry as it will be.
+    next: Entry,
+    item: Item,
+    condition: Condition,
+}
+
+struct Condition {
+    expression: &'static str,
+    names: Option<HashMap<String, String>>,
+    values: Option<Item>,
+}
+
+fn key(id: &EnclaveId) -> Item {
+    Item::from([
+        ("pk".to_owned(), AttributeValue::S(format!("enclave#{id}"))),
+        ("sk".to_owned(), AttributeValue::S(ENTRY.to_owned())),
+    ])
 }
 
 fn id_of(key: &str) -> Option<EnclaveId> {

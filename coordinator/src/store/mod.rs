@@ -5,6 +5,7 @@ mod images;
 mod ledger;
 mod records;
 mod reports;
+mod transaction;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use bailey_runtime::items::ItemError;
@@ -13,6 +14,7 @@ pub use images::Images;
 pub use ledger::Ledger;
 pub use records::{ReadRecord, Records};
 pub use reports::Reports;
+pub use transaction::{Look, WrittenTogether};
 
 /// What came of a conditional write.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,6 +39,12 @@ pub enum StoreError {
         /// The SDK's reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Somebody else was writing the same items at that moment.
+    #[error("{place} is being written by somebody else")]
+    Contended {
+        /// Table and key.
+        place: String,
+    },
     /// An item is not of the form that Bailey writes.
     #[error("{place} is damaged")]
     Item {
@@ -44,12 +52,6 @@ pub enum StoreError {
         place: String,
         /// What is wrong with it.
         source: ItemError,
-    },
-    /// The table answered in part; it is tried again.
-    #[error("{place} was read in part: the table is throttled")]
-    Throttled {
-        /// Table and key.
-        place: String,
     },
     /// A report under the key of ours has other contents.
     #[error("{place} exists with other contents")]
@@ -88,6 +90,9 @@ where
         Ok(output) => Ok(Written::Done(output)),
         Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
             Ok(Written::Outdated)
+        }
+        Err(error) if error.code() == Some("TransactionConflictException") => {
+            Err(StoreError::Contended { place: place.to_owned() })
         }
         Err(error) => Err(StoreError::call(doing, place)(error)),
     }

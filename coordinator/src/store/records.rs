@@ -3,7 +3,7 @@
 use super::{StoreError, Written, condition};
 use aws_sdk_dynamodb::{
     Client,
-    types::{AttributeValue, ReturnValue},
+    types::{AttributeValue, Get, ReturnValue},
 };
 use bailey_lifecycle::{Projected, RecordState};
 use bailey_model::{
@@ -51,6 +51,19 @@ pub enum ReadRecord {
     },
 }
 
+impl ReadRecord {
+    pub(super) fn parse(item: Item) -> Self {
+        let attributes = to_json(item);
+        match Request::parse(&attributes) {
+            Ok(request) => Self::Usable(Box::new(RecordState { request, attributes })),
+            Err(error) => {
+                let status = attributes.get("status").and_then(|status| status.as_str());
+                Self::Unusable { error, status: status.unwrap_or_default().to_owned() }
+            }
+        }
+    }
+}
+
 impl Records {
     /// The records in `table`; looks once whether the table has the index by status.
     pub async fn open(client: Client, table: String) -> Result<Self, StoreError> {
@@ -75,15 +88,18 @@ impl Records {
             .client
             .get_item()
             .table_name(&self.table)
-            .key("id", AttributeValue::S(id.to_owned()))
+            .key("id", text(id))
             .consistent_read(true)
             .send()
             .await
             .map_err(StoreError::call("read", &place))?;
-        match output.item {
-            None => Ok(ReadRecord::Absent),
-            Some(item) => Ok(parse(item)),
-        }
+        Ok(output.item.map_or(ReadRecord::Absent, ReadRecord::parse))
+    }
+
+    /// What reads a record as part of a transaction.
+    pub(super) fn get(&self, id: &str) -> Result<Get, StoreError> {
+        let get = Get::builder().table_name(&self.table).key("id", text(id));
+        get.build().map_err(StoreError::call("read", format!("{}/{id}", self.table)))
     }
 
     /// Writes the projection on condition that the status is the one that was read, and gives the
@@ -108,7 +124,7 @@ impl Records {
         let update = Update { attributes, removed, read_status };
         match self.update(id.as_str(), update, now, &place).await? {
             Written::Outdated => Ok(Written::Outdated),
-            Written::Done(item) => Ok(Written::Done(parse(item))),
+            Written::Done(item) => Ok(Written::Done(ReadRecord::parse(item))),
         }
     }
 
@@ -204,7 +220,7 @@ impl Records {
             .client
             .update_item()
             .table_name(&self.table)
-            .key("id", AttributeValue::S(id.to_owned()))
+            .key("id", text(id))
             .return_values(ReturnValue::AllNew)
             .expression_attribute_names("#read", "status");
         call = match update.read_status {
@@ -248,15 +264,4 @@ struct Update {
 
 fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
-}
-
-fn parse(item: Item) -> ReadRecord {
-    let attributes = to_json(item);
-    match Request::parse(&attributes) {
-        Ok(request) => ReadRecord::Usable(Box::new(RecordState { request, attributes })),
-        Err(error) => {
-            let status = attributes.get("status").and_then(|status| status.as_str());
-            ReadRecord::Unusable { error, status: status.unwrap_or_default().to_owned() }
-        }
-    }
 }

@@ -42,5 +42,5 @@ pub use config::{Config, LaunchTemplate};
 pub use manifest::ManifestObject;
 pub use project::Projected;
 pub use requests::refuse_unusable;
-pub use step::{Step, next_step};
+pub use step::{Step, desired, next_step};
 pub use view::{InstanceState, RecordState, View};

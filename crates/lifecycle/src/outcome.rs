@@ -181,6 +181,10 @@ pub fn terminated(entry: &Entry, config: &Config, short: &[Place], now: UnixMill
     if let State::Replacing { .. } = &entry.state {
         return launch(entry, Vec::new(), config, short, now);
     }
-    let State::Terminating { host, outcome, .. } = &entry.state else { return entry.clone() };
+    let (State::Draining { host, outcome, .. } | State::Terminating { host, outcome, .. }) =
+        &entry.state
+    else {
+        return entry.clone();
+    };
     entry.moved(State::Ended { outcome: *outcome, host: Some(host.clone()) }, now)
 }

@@ -23,6 +23,15 @@ pub struct Projected {
     pub projection: Box<Projection>,
 }
 
+impl Projected {
+    /// Whether the write changes the status.
+    #[must_use]
+    pub fn changes_status(&self) -> bool {
+        let read = self.read_status.as_ref().and_then(Value::as_str);
+        self.status.is_some_and(|status| read != Some(status.as_str()))
+    }
+}
+
 /// The write that brings the record up to date; none when it is.
 pub(crate) fn projected(entry: &Entry, record: &RecordState, view: &View<'_>) -> Option<Projected> {
     let status = status(entry, record);

@@ -58,17 +58,36 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Decides the single next step.
 ///
-/// Requests come first, then the record is brought up to date, then the lifecycle moves on: so the
-/// record always shows what is about to be done, and a request never waits for a slow step.
+/// Requests come first, then the record's status is brought up to date, then the lifecycle moves on:
+/// so a request never waits for a slow step. What else the record shows is written before a wait, or
+/// when a step has to be tried again: a write for each state that is passed through in a moment would
+/// show nobody anything.
 pub fn next_step(view: &View<'_>, config: &Config) -> Step {
     if let Some(entry) = take(view, config) {
         return save(entry);
     }
     let Some(entry) = view.entry else { return Step::Wait(None) };
     let record = view.record.filter(|_| !view.unwritable);
-    if let Some(projected) = record.and_then(|record| projected(entry, record, view)) {
-        return Step::Project(projected);
+    let Some(outdated) = record.and_then(|record| projected(entry, record, view)) else {
+        return going_on(entry, view, config);
+    };
+    if outdated.changes_status() || is_being_tried_again(entry, view) {
+        return Step::Project(outdated);
     }
+    match going_on(entry, view, config) {
+        Step::Wait(_) => Step::Project(outdated),
+        step => step,
+    }
+}
+
+/// Whether the next step is not the first attempt at what it does.
+fn is_being_tried_again(entry: &Entry, view: &View<'_>) -> bool {
+    let elsewhere = matches!(&entry.state, State::Launching { tried, .. } if !tried.is_empty());
+    elsewhere || view.retrying.is_some()
+}
+
+/// The step that the entry calls for, whatever the record shows.
+fn going_on(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
     match (act(entry, view, config), &entry.unstored) {
         (Step::Wait(_), Some(judgement)) => Step::StoreReport(Judgement::clone(judgement)),
         // One judgement waits at most.
@@ -257,7 +276,7 @@ fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Con
         return save(reissued(entry, waiting, view, since));
     }
     if is_unwritten(host, view) {
-        return write_desired(entry, host, nonce);
+        return write_desired(entry, host);
     }
     let progress = assignment
         .filter(|assignment| assignment.phase == HostPhase::Fetching)
@@ -423,7 +442,7 @@ fn renewing(
                 Err(failure) => save(failed(entry, failure, now)),
             }
         }
-        None if is_unwritten(host, view) => write_desired(entry, host, nonce),
+        None if is_unwritten(host, view) => write_desired(entry, host),
         None => Step::Wait(Some(nonce_ends)),
     }
 }
@@ -452,8 +471,14 @@ fn draining(
     view: &View<'_>,
     config: &Config,
 ) -> Step {
-    let state = State::Terminating { host: host.clone(), outcome, since: view.now };
-    drained(entry, host, state, since, view, config)
+    match drained(entry, host, since, view, config) {
+        Drained::Done => Step::Terminate(host.clone()),
+        Drained::TooLate(entry) => {
+            let state = State::Terminating { host: host.clone(), outcome, since: view.now };
+            save(entry.moved(state, view.now))
+        }
+        Drained::NotYet(step) => *step,
+    }
 }
 
 fn pausing(
@@ -463,7 +488,22 @@ fn pausing(
     view: &View<'_>,
     config: &Config,
 ) -> Step {
-    drained(entry, host, State::Stopping { host: host.clone() }, since, view, config)
+    let state = State::Stopping { host: host.clone() };
+    match drained(entry, host, since, view, config) {
+        Drained::Done => save(entry.moved(state, view.now)),
+        Drained::TooLate(entry) => save(entry.moved(state, view.now)),
+        Drained::NotYet(step) => *step,
+    }
+}
+
+/// Whether a host has ended what it ran.
+enum Drained {
+    /// Nothing runs there.
+    Done,
+    /// It took too long; the entry says so.
+    TooLate(Box<Entry>),
+    /// It is to be asked, or waited for.
+    NotYet(Box<Step>),
 }
 
 fn resuming(entry: &Entry, host: &Host, now: UnixMillis, config: &Config) -> Step {
@@ -473,15 +513,14 @@ fn resuming(entry: &Entry, host: &Host, now: UnixMillis, config: &Config) -> Ste
     Step::Start(host.clone())
 }
 
-/// Asks the host to end what it runs, and goes on to `then` when it has, or took too long.
+/// Asks the host to end what it runs.
 fn drained(
     entry: &Entry,
     host: &Host,
-    then: State,
     since: UnixMillis,
     view: &View<'_>,
     config: &Config,
-) -> Step {
+) -> Drained {
     let now = view.now;
     let deadline = since.plus(config.drain_timeout);
     let answered =
@@ -493,21 +532,20 @@ fn drained(
     });
     let is_gone = view.instance.is_some_and(InstanceState::is_gone);
     // A host whose agent was never heard of runs nothing that could be drained.
-    let nothing_runs = is_drained || is_gone || view.observed.is_none();
-    if nothing_runs || now >= deadline {
+    if is_drained || is_gone || view.observed.is_none() {
+        return Drained::Done;
+    }
+    if now >= deadline {
         let mut entry = entry.clone();
-        if !nothing_runs {
-            let seconds = config.drain_timeout.as_secs();
-            entry.note(now, format!("not drained within {seconds} s; ended all the same"));
-        }
-        return save(entry.moved(then, now));
+        let seconds = config.drain_timeout.as_secs();
+        entry.note(now, format!("not drained within {seconds} s; ended all the same"));
+        return Drained::TooLate(Box::new(entry));
     }
-    if is_unwritten(host, view) {
-        let desired =
-            Desired { version: host.desired_version, drain: true, assignments: Vec::new() };
-        return Step::WriteDesired { instance_arn: host.instance_arn.clone(), desired };
-    }
-    Step::Wait(Some(deadline))
+    let step = match desired(entry).filter(|_| is_unwritten(host, view)) {
+        Some(desired) => Step::WriteDesired { instance_arn: host.instance_arn.clone(), desired },
+        None => Step::Wait(Some(deadline)),
+    };
+    Drained::NotYet(Box::new(step))
 }
 
 fn is_unwritten(host: &Host, view: &View<'_>) -> bool {
@@ -524,29 +562,48 @@ fn nonce_after(sequence: u64, view: &View<'_>) -> Nonce {
     }
 }
 
-fn write_desired(entry: &Entry, host: &Host, nonce: &Nonce) -> Step {
-    let assignments = entry.spec.iter().map(|spec| {
-        let configuration = &spec.configuration;
-        let expected_pcrs = entry.expected_pcrs().map(|(pcrs, _)| pcrs).unwrap_or_default();
-        Assignment {
-            enclave_id: entry.id.clone(),
-            generation: entry.generation,
-            eif: EifSource {
-                location: configuration.eif_path.clone(),
-                version_id: configuration.eif_version_id.clone(),
-                sha384: entry.eif_sha384(),
-            },
-            cpu_count: configuration.cpu_count,
-            memory_mib: configuration.memory_mib,
-            debug: configuration.debug_mode,
-            expected_pcrs,
-            restart: configuration.restart,
-            nonce: nonce.clone(),
-        }
-    });
-    let desired =
-        Desired { version: host.desired_version, drain: false, assignments: assignments.collect() };
-    Step::WriteDesired { instance_arn: host.instance_arn.clone(), desired }
+fn write_desired(entry: &Entry, host: &Host) -> Step {
+    match desired(entry) {
+        Some(desired) => Step::WriteDesired { instance_arn: host.instance_arn.clone(), desired },
+        None => Step::Wait(None),
+    }
+}
+
+/// What the entry's host should run; none in the states in which it is not told anything.
+#[must_use]
+pub fn desired(entry: &Entry) -> Option<Desired> {
+    let (host, nonce) = match &entry.state {
+        State::Deploying { host, nonce, .. } => (host, Some(nonce)),
+        State::Deployed { host, renewal, .. } => (host, Some(renewal.nonce.as_ref()?)),
+        State::Draining { host, .. } | State::Pausing { host, .. } => (host, None),
+        _ => return None,
+    };
+    let assigned = nonce.and_then(|nonce| assignment(entry, nonce));
+    Some(Desired {
+        version: host.desired_version,
+        drain: nonce.is_none(),
+        assignments: assigned.into_iter().collect(),
+    })
+}
+
+fn assignment(entry: &Entry, nonce: &Nonce) -> Option<Assignment> {
+    let configuration = entry.configuration()?;
+    let expected_pcrs = entry.expected_pcrs().map(|(pcrs, _)| pcrs).unwrap_or_default();
+    Some(Assignment {
+        enclave_id: entry.id.clone(),
+        generation: entry.generation,
+        eif: EifSource {
+            location: configuration.eif_path.clone(),
+            version_id: configuration.eif_version_id.clone(),
+            sha384: entry.eif_sha384(),
+        },
+        cpu_count: configuration.cpu_count,
+        memory_mib: configuration.memory_mib,
+        debug: configuration.debug_mode,
+        expected_pcrs,
+        restart: configuration.restart,
+        nonce: nonce.clone(),
+    })
 }
 
 /// The entry with a new nonce in the place of one that nobody answered in time.

@@ -27,7 +27,7 @@ impl World {
     ) -> Result<Coordinator, Rule> {
         let step = self.decided(&seen, coordinator);
         match step {
-            Step::Save(next) if self.is_held_up(&seen, &next) => return Ok(Coordinator::Idle),
+            step if self.is_held_up(&seen, &step) => return Ok(Coordinator::Idle),
             Step::Save(next) => return Ok(self.save(*next, seen)),
             Step::Project(projected) => return Ok(self.project(&projected, seen)),
             Step::WriteDesired { instance_arn, desired } => {
@@ -110,11 +110,16 @@ impl World {
     }
 
     /// Whether a lifecycle that waits for ever for a drained host would not do this.
-    fn is_held_up(&self, seen: &Seen, next: &Entry) -> bool {
+    fn is_held_up(&self, seen: &Seen, step: &Step) -> bool {
         let drains = |entry: &Entry| matches!(entry.state, State::Draining { .. });
+        let goes_on = match step {
+            Step::Save(next) => matches!(next.state, State::Terminating { .. }),
+            Step::Terminate(_) => true,
+            _ => false,
+        };
         self.is_broken(Mutation::NeverDrained)
+            && goes_on
             && seen.entry.as_deref().is_some_and(drains)
-            && matches!(next.state, State::Terminating { .. })
     }
 
     /// Writes the entry if its version is the one that was read.

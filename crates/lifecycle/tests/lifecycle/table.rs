@@ -76,7 +76,7 @@ const SITUATIONS: [Situation; 19] = [
     ("DRAINING", draining),
     ("TERMINATING", || {
         let mut world = draining();
-        world.host_works();
+        world.later(61);
         until(world, "TERMINATING")
     }),
     ("DESTROYED", || {
@@ -229,6 +229,9 @@ fn reaction(situation: Situation, event: Event) -> String {
                 world.step(false);
             }
             Step::Project(_) => _ = world.step(false),
+            Step::Terminate(_) if matches!(before.state, State::Draining { .. }) => {
+                return "terminates".to_owned();
+            }
             _ => break,
         }
     }
@@ -275,7 +278,8 @@ fn document() -> String {
          Made by the code: `BAILEY_WRITE_DOCS=1 cargo test --workspace --test lifecycle table`; a test \
          checks that it is current.\n\n\
          Each cell shows the first decision about an event: the state that is entered, with the code of \
-         what failed or was refused; `new:` when it is another generation. A dash means that the event \
+         what failed or was refused; `new:` when it is another generation; `terminates` when the instance is \
+         terminated at once. A dash means that the event \
          changes nothing: it waits, is overwritten in the record, or is no news, and what was under way \
          goes on.\n\n\
          ## What the web app writes\n\n\
