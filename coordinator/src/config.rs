@@ -50,6 +50,9 @@ pub struct Config {
     /// Seconds for which a missing record's enclave lives on.
     #[serde(default = "seconds::<60>")]
     pub absence_grace_s: u64,
+    /// Seconds for which an instance must seem to belong to nobody before it is terminated.
+    #[serde(default = "seconds::<120>")]
+    pub orphan_grace_s: u64,
     /// Seconds for which a nonce may be answered.
     #[serde(default = "seconds::<300>")]
     pub nonce_ttl_s: u64,
@@ -212,12 +215,14 @@ mod tests {
         let defaults = |config: &Config| {
             let Config { sweep_interval_s, stream_poll_ms, absence_grace_s, nonce_ttl_s, .. } =
                 config;
+            let Config { orphan_grace_s, .. } = config;
             let Config { reattest_interval_s, reattest_misses, deploy_timeout_s, .. } = config;
             let Config { host_timeout_s, drain_timeout_s, skew_s, .. } = config;
             [
                 *sweep_interval_s,
                 *stream_poll_ms,
                 *absence_grace_s,
+                *orphan_grace_s,
                 *nonce_ttl_s,
                 *reattest_interval_s,
                 u64::from(*reattest_misses),

@@ -9,6 +9,7 @@
 //! | [`queue`] | which ids are to be looked at, and when |
 //! | [`streams`], [`sweep`] | where wake-ups come from |
 //! | [`store`], [`ec2`] | tables, bucket and EC2 |
+//! | [`orphans`], [`suspects`] | instances that nobody counts on any more |
 //! | [`memory`], [`shortages`] | what is remembered to spare calls |
 //! | [`metrics`] | figures for operators |
 
@@ -16,10 +17,12 @@ pub mod config;
 pub mod ec2;
 pub mod memory;
 pub mod metrics;
+pub mod orphans;
 pub mod queue;
 pub mod run;
 pub mod shortages;
 pub mod store;
 pub mod streams;
+pub mod suspects;
 pub mod sweep;
 pub mod tick;

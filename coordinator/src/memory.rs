@@ -91,8 +91,8 @@ impl Memory {
     }
 
     /// Replaces what EC2 said about all instances.
-    pub fn set_instances(&self, instances: HashMap<String, InstanceState>) {
-        self.lock().instances = instances;
+    pub fn set_instances(&self, instances: impl Iterator<Item = (String, InstanceState)>) {
+        self.lock().instances = instances.collect();
     }
 
     /// Notes what EC2 said about one instance.

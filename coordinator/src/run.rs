@@ -9,6 +9,7 @@ use crate::{
     shortages::Shortages,
     store::{Hosts, Images, Ledger, Records, Reports, StoreError},
     streams::{Follower, StreamError},
+    suspects::Suspects,
     tick::{Coordinator, Next},
 };
 use aws_config::SdkConfig;
@@ -156,6 +157,9 @@ async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, RunErr
         reports: Reports::new(s3, config.reports_bucket.clone()),
         ec2,
         shortages: Shortages::default(),
+        suspects: Suspects::default(),
+        unknown: Suspects::default(),
+        grace: Duration::from_secs(config.orphan_grace_s),
         metrics: Arc::new(Metrics::default()),
         memory: Memory::beginning(now()),
     })

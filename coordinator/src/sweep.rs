@@ -13,6 +13,17 @@ use std::time::Duration;
 /// Why a sweep is incomplete; what it found is served all the same, and the next does it over.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
+    /// EC2 does not know too many instances for that to be believed.
+    #[error(
+        "EC2 does not know {unknown} of the {all} instances on which enclaves run, which is not \
+         believed; are region and credentials those of this installation?"
+    )]
+    Doubtful {
+        /// How many EC2 does not know.
+        unknown: usize,
+        /// How many there should be.
+        all: usize,
+    },
     /// EC2 gave no usable answer.
     #[error("cannot list the instances")]
     Instances(#[source] Ec2Error),
@@ -41,7 +52,7 @@ impl Coordinator {
             Err(error) => errors.push(SweepError::Records(error)),
         }
         if let Err(error) = self.look_at_instances().await {
-            errors.push(SweepError::Instances(error));
+            errors.push(error);
         }
         for (owner, state) in self.memory.owners() {
             if state.is_some_and(InstanceState::is_gone) {
@@ -51,20 +62,51 @@ impl Coordinator {
         errors
     }
 
-    /// Asks EC2 once for all instances, and again for each that should be there and is not: only
+    /// Asks EC2 once for all instances, and again for those that should be there and are not: only
     /// EC2's word about an instance itself says that it is gone.
-    async fn look_at_instances(&self) -> Result<(), Ec2Error> {
-        if self.memory.owners().is_empty() {
-            return Ok(());
-        }
-        self.memory.set_instances(self.ec2.instances(&self.config.deployment).await?);
-        for (owner, state) in self.memory.owners() {
-            if state.is_none() && now().since(owner.launched_at) >= DESCRIBE_LAG {
-                let state = self.ec2.instance(&owner.instance_id).await?;
-                let state = state.unwrap_or(InstanceState::Terminated);
-                self.memory.set_instance(&owner.instance_id, state);
+    async fn look_at_instances(&self) -> Result<(), SweepError> {
+        let listed = self.ec2.instances(&self.config.deployment).await;
+        let listed = listed.map_err(SweepError::Instances)?;
+        self.memory.set_instances(listed.iter().map(|it| (it.instance_id.clone(), it.state)));
+        let mut owners = self.memory.owners();
+        let all = owners.len();
+        owners.retain(|(owner, state)| {
+            state.is_none() && now().since(owner.launched_at) >= DESCRIBE_LAG
+        });
+        let mut unknown = Vec::new();
+        for (owner, _) in &owners {
+            let state = self.ec2.instance(&owner.instance_id).await;
+            match state.map_err(SweepError::Instances)? {
+                Some(state) => self.memory.set_instance(&owner.instance_id, state),
+                None => unknown.push(owner.instance_id.as_str()),
             }
         }
-        Ok(())
+        if is_doubtful(unknown.len(), all) {
+            return Err(SweepError::Doubtful { unknown: unknown.len(), all });
+        }
+        for instance_id in self.unknown.confirmed(&unknown, self.grace, now()) {
+            self.memory.set_instance(instance_id, InstanceState::Terminated);
+        }
+        self.end_orphans(&listed).await
+    }
+}
+
+/// Whether so many instances are unknown to EC2 that it more likely answers for another account.
+///
+/// It shows an instance for about an hour after its end; few are missed for longer than that.
+fn is_doubtful(unknown: usize, all: usize) -> bool {
+    unknown > 3 && unknown.saturating_mul(2) > all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_most_of_the_instances_is_doubted() {
+        let cases = [(0, 0), (1, 1), (3, 3), (4, 8), (500, 1_000)];
+        assert!(cases.iter().all(|(unknown, all)| !is_doubtful(*unknown, *all)));
+        let cases = [(4, 4), (4, 7), (501, 1_000), (1_000, 1_000)];
+        assert!(cases.iter().all(|(unknown, all)| is_doubtful(*unknown, *all)));
     }
 }

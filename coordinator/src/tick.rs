@@ -9,12 +9,15 @@ use crate::{
         HostView, Hosts, Images, Ledger, Look, ReadRecord, Records, Reports, StoreError, Written,
         WrittenTogether,
     },
+    suspects::Suspects,
 };
 use bailey_lifecycle::{
     Config, InstanceState, Projected, RecordState, Step, View, desired,
-    launch::{LaunchIntent, LaunchRefused, Launched},
+    launch::{LaunchIntent, LaunchRefused, LaunchRequest, Launched},
     ledger::{Entry, Host, Judgement, State},
-    next_step, outcome, refuse_unusable,
+    next_step,
+    orphan::{Claimed, Ownership, ownership},
+    outcome, refuse_unusable,
 };
 use bailey_model::{EnclaveId, S3Location, UnixMillis, hosts::Desired, record::RecordError};
 use bailey_runtime::now;
@@ -39,6 +42,12 @@ pub struct Coordinator {
     pub ec2: ec2::Client,
     /// Where EC2 was short of capacity.
     pub shortages: Shortages,
+    /// Instances that may belong to nobody.
+    pub suspects: Suspects,
+    /// Instances of enclaves that EC2 does not know.
+    pub unknown: Suspects,
+    /// For how long either has to be so before it counts.
+    pub grace: Duration,
     /// Figures for operators.
     pub metrics: Arc<Metrics>,
     /// What this process remembers to spare calls; losing it costs nothing else.
@@ -394,12 +403,12 @@ impl Coordinator {
         launched: &Launched,
     ) -> Result<(), TickError> {
         let entry = self.ledger.read(id).await.map_err(TickError::Store)?;
-        let is_owned = entry.is_some_and(|entry| match &entry.state {
-            State::Launching { intent: present, .. } => present.request == intent.request,
-            state => state.host().is_some_and(|host| host.instance_id == launched.instance_id),
+        let LaunchRequest { client_token, tags, .. } = &intent.request;
+        let instance_id = launched.instance_id.as_str();
+        let is_orphaned = Claimed::read(instance_id, client_token, tags).is_some_and(|claimed| {
+            ownership(&claimed, entry.as_ref(), &self.config.deployment) == Ownership::Orphaned
         });
-        if !is_owned {
-            let instance_id = launched.instance_id.as_str();
+        if is_orphaned {
             log::warn!(enclave_id = id.as_str(), instance_id = instance_id; "instance of a closed launch is terminated");
             self.ec2.terminate(instance_id).await.map_err(TickError::Ec2)?;
         }

@@ -6,9 +6,9 @@ mod xml;
 use bailey_lifecycle::{
     InstanceState,
     launch::{LaunchRefused, LaunchRequest, Launched, TAG_DEPLOYMENT},
+    orphan::Claimed,
 };
 pub use client::{CallError, Client, ClientError};
-use std::collections::HashMap;
 pub use xml::{ApiError, XmlError};
 
 /// The largest page that `DescribeInstances` gives.
@@ -167,32 +167,54 @@ impl Client {
         }
     }
 
-    /// The states of all instances of an installation, those that ended lately included.
-    pub async fn instances(
-        &self,
-        deployment: &str,
-    ) -> Result<HashMap<String, InstanceState>, Ec2Error> {
+    /// All instances of an installation that are not terminated: one call for a thousand of them.
+    pub async fn instances(&self, deployment: &str) -> Result<Vec<Listed>, Ec2Error> {
         const ACTION: &str = "DescribeInstances";
-        let mut states = HashMap::new();
+        let mut listed = Vec::new();
         let mut next: Option<String> = None;
         loop {
             let mut parameters = vec![
                 pair("Filter.1.Name", &format!("tag:{TAG_DEPLOYMENT}")),
                 pair("Filter.1.Value.1", deployment),
+                pair("Filter.2.Name", "instance-state-name"),
                 pair("MaxResults", PAGE),
             ];
+            let present =
+                InstanceState::ALL.iter().filter(|state| **state != InstanceState::Terminated);
+            for (number, state) in (1..).zip(present) {
+                parameters.push((format!("Filter.2.Value.{number}"), state.as_str().to_owned()));
+            }
             parameters.extend(next.iter().map(|token| pair("NextToken", token)));
             let xml = self.call(ACTION, &parameters).await.map_err(Ec2Error::Call)?;
             let (page, token) =
                 xml::instances(&xml).map_err(|source| Ec2Error::Xml { action: ACTION, source })?;
-            states.extend(page.into_iter().filter_map(|instance| {
-                Some((instance.id, InstanceState::from_ec2(&instance.state.name)?))
-            }));
+            listed.extend(page.into_iter().filter_map(Listed::read));
             match token {
                 Some(token) => next = Some(token),
-                None => return Ok(states),
+                None => return Ok(listed),
             }
         }
+    }
+}
+
+/// An instance of this installation, as a listing shows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listed {
+    /// The instance's id.
+    pub instance_id: String,
+    /// Its state.
+    pub state: InstanceState,
+    /// For whom it says that it was launched, when it says so.
+    pub claimed: Option<Claimed>,
+}
+
+impl Listed {
+    fn read(instance: xml::Instance) -> Option<Self> {
+        Some(Self {
+            state: InstanceState::from_ec2(&instance.state.name)?,
+            claimed: Claimed::read(&instance.id, &instance.client_token, &instance.tags()),
+            instance_id: instance.id,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use quick_xml::de::from_str;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// An answer is not the XML that it should be.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,25 @@ pub(super) struct Instance {
     pub(super) state: StateName,
     #[serde(default)]
     pub(super) placement: Placement,
+    #[serde(rename = "clientToken", default)]
+    pub(super) client_token: String,
+    #[serde(rename = "tagSet", default)]
+    tags: Items<Tag>,
+}
+
+impl Instance {
+    /// The instance's tags.
+    pub(super) fn tags(&self) -> BTreeMap<String, String> {
+        self.tags.items.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect()
+    }
+}
+
+/// A tag; EC2 writes an empty value as an empty element.
+#[derive(Debug, Deserialize)]
+struct Tag {
+    key: String,
+    #[serde(default)]
+    value: String,
 }
 
 /// Where an instance is.
@@ -181,10 +201,15 @@ mod tests {
         assert!(matches!(instances(empty).unwrap(), (list, None) if list.is_empty()));
         let page = "<DescribeInstancesResponse><reservationSet><item><ownerId>1</ownerId>\
             <instancesSet><item><instanceId>i-1</instanceId><instanceState><code>16</code>\
-            <name>running</name></instanceState></item></instancesSet></item></reservationSet>\
+            <name>running</name></instanceState><clientToken>c</clientToken><tagSet><item>\
+            <key>a</key><value>1</value></item><item><key>b</key><value/></item></tagSet>\
+            </item></instancesSet></item></reservationSet>\
             <nextToken>t</nextToken></DescribeInstancesResponse>";
         let (list, next) = instances(page).unwrap();
         assert_eq!(list[0].state.name, "running");
+        assert_eq!(list[0].client_token, "c");
+        let tags = [("a", "1"), ("b", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(list[0].tags(), tags.into());
         assert_eq!(next.as_deref(), Some("t"));
     }
 

@@ -159,7 +159,12 @@ impl LaunchIntent {
 
 /// The token of an attempt: SHA-256 in hex over what identifies it, each part ended by a line feed,
 /// which no part can hold. 64 ASCII characters, as many as EC2 allows.
-fn client_token(deployment: &str, id: &EnclaveId, generation: Generation, attempt: u32) -> String {
+pub(crate) fn client_token(
+    deployment: &str,
+    id: &EnclaveId,
+    generation: Generation,
+    attempt: u32,
+) -> String {
     let identity = format!("{deployment}\n{id}\n{generation}\n{attempt}\n");
     hex::encode(Sha256::digest(identity.as_bytes()))
 }

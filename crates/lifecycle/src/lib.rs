@@ -23,6 +23,7 @@
 //! | --- | --- |
 //! | [`ledger`] | what is remembered about an enclave id: [`ledger::Entry`] and its states |
 //! | [`launch`] | launch intents and what EC2 may answer |
+//! | [`orphan`] | whose an instance is |
 //! | [`outcome`] | how an entry continues after a step was carried out |
 //! | [`Config`], [`View`], [`Step`] | what a decision takes and gives |
 
@@ -32,6 +33,7 @@ mod judge;
 pub mod launch;
 pub mod ledger;
 mod manifest;
+pub mod orphan;
 pub mod outcome;
 mod project;
 mod requests;

@@ -165,6 +165,14 @@ pub fn started(entry: &Entry, fresh: [u8; 32], now: UnixMillis) -> Entry {
     entry.moved(state, now)
 }
 
+/// An instance that was launched for the entry's enclave, and that nobody counts on, was terminated.
+#[must_use]
+pub fn orphan_ended(entry: &Entry, instance_id: &str, now: UnixMillis) -> Entry {
+    let mut next = entry.clone();
+    next.note(now, format!("{instance_id} was launched and belongs to nobody: it is terminated"));
+    next
+}
+
 /// EC2 cannot start the entry's instance again, for the reason given: another one is launched when
 /// it is gone.
 #[must_use]

@@ -6,7 +6,7 @@ use crate::{
     shared::Shared,
     world::{Coordinator, Fate, Mutation, Scope, World},
 };
-use bailey_lifecycle::{InstanceState, Step};
+use bailey_lifecycle::{InstanceState, Step, orphan::Ownership};
 use serde_json::Value;
 use std::fmt;
 
@@ -87,7 +87,7 @@ impl World {
                     actions.push(Action::InstanceStops(number));
                 }
             }
-            if !instance.state.is_ended() && !self.is_owned(instance) && self.is_calm() {
+            if !instance.state.is_ended() && self.ownership(instance) == Ownership::Orphaned {
                 actions.push(Action::SweepEnds(number));
             }
         }
@@ -102,11 +102,6 @@ impl World {
             actions.push(Action::Tick);
         }
         actions
-    }
-
-    /// Whether no coordinator is about to act: the sweep looks twice, with a while in between.
-    fn is_calm(&self) -> bool {
-        self.coordinators.iter().all(|it| matches!(it, Coordinator::Idle))
     }
 
     /// The world after it.
@@ -230,7 +225,7 @@ impl World {
             for number in 0..world.instances.len() {
                 world.with_host(number, Deed::Works);
                 let is_orphan = world.instances.get(number).is_some_and(|instance| {
-                    !instance.state.is_ended() && !world.is_owned(instance)
+                    !instance.state.is_ended() && world.ownership(instance) == Ownership::Orphaned
                 });
                 if is_orphan {
                     world.end(number, InstanceState::Terminated);

@@ -10,6 +10,7 @@ use bailey_lifecycle::{
     InstanceState, Projected, Step,
     launch::{LaunchRefused, LaunchRequest, Launched},
     ledger::{Entry, Host, Judgement, State},
+    orphan::Ownership,
     outcome,
 };
 use bailey_model::projection::Projection;
@@ -226,7 +227,7 @@ impl World {
     /// What a coordinator does with an instance whose launch somebody else closed.
     fn disown(&mut self, instance_id: &str) {
         let instance = self.instances.iter().find(|i| i.id == instance_id);
-        if instance.is_some_and(|instance| !self.is_owned(instance)) {
+        if instance.is_some_and(|instance| self.ownership(instance) == Ownership::Orphaned) {
             self.enter(instance_id, InstanceState::Terminated);
         }
     }

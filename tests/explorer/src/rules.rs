@@ -4,6 +4,7 @@ use crate::world::World;
 use bailey_lifecycle::{
     InstanceState,
     ledger::{Outcome, State},
+    orphan::Ownership,
 };
 use bailey_model::report::Report;
 use sha2::{Digest as _, Sha256};
@@ -121,7 +122,7 @@ impl World {
         let is_right = match (expected, live.as_slice()) {
             // A paused instance may have been taken away; nothing ran there.
             (None | Some(InstanceState::Stopped), []) => true,
-            (Some(state), [one]) => one.state == state && self.is_owned(one),
+            (Some(state), [one]) => one.state == state && self.ownership(one) == Ownership::Owned,
             _ => false,
         };
         if !is_right {

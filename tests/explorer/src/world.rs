@@ -4,8 +4,9 @@ use crate::{hosts, shared::Shared};
 use bailey_lifecycle::{
     Config, InstanceState, LaunchTemplate, RecordState, Step, View,
     launch::LaunchRequest,
-    ledger::{Entry, State},
+    ledger::Entry,
     next_step,
+    orphan::{Claimed, Ownership, ownership},
 };
 use bailey_model::{
     UnixMillis,
@@ -199,15 +200,14 @@ impl World {
         self.instances.iter().find(|instance| instance.id == id).map(|instance| instance.state)
     }
 
-    /// Whether the entry has this instance, or will have it when its intent is answered.
+    /// Whose an instance is, as the sweep sees it.
     #[must_use]
-    pub fn is_owned(&self, instance: &Instance) -> bool {
-        self.entry.as_ref().is_some_and(|entry| match &entry.state {
-            State::Launching { intent, .. } => {
-                intent.request.client_token == instance.request.client_token
-            }
-            state => state.host().is_some_and(|host| host.instance_id == instance.id),
-        })
+    pub fn ownership(&self, instance: &Instance) -> Ownership {
+        let LaunchRequest { client_token, tags, .. } = &*instance.request;
+        match Claimed::read(&instance.id, client_token, tags) {
+            Some(claimed) => ownership(&claimed, self.entry.as_deref(), &CONFIG.deployment),
+            None => Ownership::Unproven("it claims nothing"),
+        }
     }
 
     /// Whether this is broken on purpose.

@@ -1,6 +1,7 @@
 //! The lifecycle in a small world: record, ledger, EC2 and hosts.
 
 mod manifests;
+mod orphans;
 mod pausing;
 mod places;
 mod schedules;

@@ -16,6 +16,7 @@ mod histories;
 mod images;
 mod manifests;
 mod mistakes;
+mod orphans;
 mod pausing;
 mod repeats;
 mod restarts;

@@ -1,0 +1,79 @@
+//! Instances that were launched here and that nobody counts on any more.
+//!
+//! How one comes about: a coordinator is stopped for minutes between deciding to send a launch and sending
+//! it; another one meanwhile took the launch for refused, and the enclave's life went on without it.
+//!
+//! # Guarantees
+//! - Only an instance whose token this installation alone can have made, for an attempt that the ledger
+//!   says is over, is terminated. What cannot be proven is left alone, and logged.
+//! - It has to be found twice, a grace period apart; its entry is read after that, and written with the
+//!   reason before anything is done.
+//! - One sweep terminates a few at most: a mistake of ours must not end everything at once.
+
+use crate::{ec2::Listed, store::Written, sweep::SweepError, tick::Coordinator};
+use bailey_lifecycle::{
+    orphan::{Claimed, Ownership, ownership},
+    outcome,
+};
+use bailey_runtime::now;
+use std::collections::HashMap;
+
+/// How many instances one sweep terminates at most.
+const MOST_AT_ONCE: usize = 10;
+
+impl Coordinator {
+    /// Terminates what was listed and belongs to nobody.
+    pub(crate) async fn end_orphans(&self, listed: &[Listed]) -> Result<(), SweepError> {
+        let owners = self.memory.owners();
+        let is_owned = |id: &str| owners.iter().any(|(owner, _)| owner.instance_id == id);
+        let candidates: HashMap<_, _> = listed
+            .iter()
+            .filter(|it| !it.state.is_ended() && !is_owned(&it.instance_id))
+            .filter_map(|it| it.claimed.as_ref())
+            .map(|claimed| (claimed.instance_id.as_str(), claimed))
+            .collect();
+        let mut suspects: Vec<_> = candidates.keys().copied().collect();
+        suspects.sort_unstable();
+        let confirmed = self.suspects.confirmed(&suspects, self.grace, now());
+        let mut ended = 0;
+        for suspect in confirmed.into_iter().filter_map(|id| candidates.get(id)) {
+            if ended == MOST_AT_ONCE {
+                log::warn!("more instances belong to nobody; the next sweep goes on");
+                break;
+            }
+            ended += usize::from(self.end_orphan(suspect).await?);
+        }
+        Ok(())
+    }
+
+    /// Terminates the instance if it belongs to nobody; tells whether it did.
+    async fn end_orphan(&self, suspect: &Claimed) -> Result<bool, SweepError> {
+        let Claimed { instance_id, enclave_id, .. } = suspect;
+        let entry = self.ledger.read(enclave_id).await.map_err(SweepError::Ledger)?;
+        let entry = match (ownership(suspect, entry.as_ref(), &self.config.deployment), entry) {
+            (Ownership::Orphaned, Some(entry)) => entry,
+            (Ownership::Unproven(reason), _) => {
+                if self.suspects.is_news(instance_id) {
+                    log::warn!(
+                        instance_id = instance_id.as_str(), enclave_id = enclave_id.as_str(),
+                        reason; "an instance with this installation's tags is left alone"
+                    );
+                }
+                return Ok(false);
+            }
+            (Ownership::Owned | Ownership::Orphaned, _) => return Ok(false),
+        };
+        let noted = outcome::orphan_ended(&entry, instance_id, now());
+        match self.ledger.save(&noted).await.map_err(SweepError::Ledger)? {
+            // It goes on just now; the next sweep looks again.
+            Written::Outdated => return Ok(false),
+            Written::Done(_) => {}
+        }
+        log::warn!(
+            instance_id = instance_id.as_str(), enclave_id = enclave_id.as_str(),
+            generation = suspect.generation.0; "an instance that belongs to nobody is terminated"
+        );
+        self.ec2.terminate(instance_id).await.map_err(SweepError::Instances)?;
+        Ok(true)
+    }
+}
