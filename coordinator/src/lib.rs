@@ -6,15 +6,19 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`tick`] | the steps of one enclave id |
-//! | [`queue`] | which ids are to be looked at, and when |
-//! | [`streams`], [`sweep`] | where wake-ups come from |
-//! | [`store`], [`ec2`] | tables, bucket and EC2 |
+//! | [`run`], [`lambda`] | its two shapes: a process that follows the streams, a function that is invoked |
+//! | [`queue`], [`work`] | which ids are to be looked at, and when; working that off |
+//! | [`events`], [`streams`], [`subject`], [`sweep`] | where wake-ups come from |
 //! | [`orphans`], [`suspects`] | instances that nobody counts on any more |
+//! | [`store`], [`ec2`] | tables, buckets and EC2 |
 //! | [`memory`], [`shortages`] | what is remembered to spare calls |
 //! | [`metrics`] | figures for operators |
 
 pub mod config;
+pub mod connect;
 pub mod ec2;
+pub mod events;
+pub mod lambda;
 pub mod memory;
 pub mod metrics;
 pub mod orphans;
@@ -23,6 +27,8 @@ pub mod run;
 pub mod shortages;
 pub mod store;
 pub mod streams;
+pub mod subject;
 pub mod suspects;
 pub mod sweep;
 pub mod tick;
+pub mod work;

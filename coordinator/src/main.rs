@@ -1,11 +1,14 @@
 //! The coordinator's program.
 
-use bailey_coordinator::{config::Config, run::run};
+use bailey_coordinator::{config::Config, lambda::lambda, run::run};
 use bailey_runtime::{chain, logging};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
 /// Turns requests in a DynamoDB table into verified Nitro Enclaves.
+///
+/// `run` and `lambda` do the same work, and only one of them at a time should be used for a table: a stream
+/// serves two readers a shard.
 ///
 /// Exit codes: 0 after a signal asked for the end, 1 when it cannot start, 2 for wrong usage.
 #[derive(Debug, Parser)]
@@ -17,34 +20,37 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve invocations of AWS Lambda: batches of the tables' streams, events of EC2 and AWS Health, a
+    /// schedule.
+    Lambda(ConfigFile),
     /// Follow the tables' streams and sweep, until SIGTERM or SIGINT.
-    Run {
-        /// The configuration file, TOML.
-        #[arg(
-            long,
-            env = "BAILEY_COORDINATOR_CONFIG",
-            default_value = "/etc/bailey/coordinator.toml"
-        )]
-        config: PathBuf,
-    },
+    Run(ConfigFile),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file, TOML.
+    #[arg(long, env = "BAILEY_COORDINATOR_CONFIG", default_value = "/etc/bailey/coordinator.toml")]
+    config: PathBuf,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command::Run { config } = Arguments::parse().command;
+    let command = Arguments::parse().command;
     logging::to_stderr();
-    let config = match Config::read(&config) {
+    let (Command::Lambda(file) | Command::Run(file)) = &command;
+    let config = match Config::read(&file.config) {
         Ok(config) => config,
-        Err(error) => {
-            log::error!("{}", chain(&error));
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return fail(&error),
     };
-    match run(config).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error!("{}", chain(&error));
-            ExitCode::FAILURE
-        }
-    }
+    let ended = match command {
+        Command::Lambda(_) => lambda(config).await.map_err(|error| fail(&error)),
+        Command::Run(_) => run(config).await.map_err(|error| fail(&error)),
+    };
+    ended.err().unwrap_or(ExitCode::SUCCESS)
+}
+
+fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    log::error!("{}", chain(error));
+    ExitCode::FAILURE
 }

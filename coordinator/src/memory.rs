@@ -30,6 +30,10 @@ struct Inner {
     sent: HashMap<String, UnixMillis>,
     /// Ids whose last step failed.
     troubles: HashMap<String, Trouble>,
+    /// Ids that are noted in the ledger for the sweep.
+    noted: HashSet<String>,
+    /// Enclaves that need nothing until the given time, unless something happens.
+    resting: HashMap<String, UnixMillis>,
 }
 
 /// Whose enclave a host runs.
@@ -61,6 +65,9 @@ pub enum SentBefore {
     /// This process wrote the intent and has not sent it.
     Never,
 }
+
+/// For how long an enclave at rest is not looked at: a look costs something, and nothing is expected.
+const LONGEST_REST: Duration = Duration::from_mins(10);
 
 /// The first pause after a failed step; it doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -171,6 +178,42 @@ impl Memory {
         inner.instances.remove(instance_id);
     }
 
+    /// Notes that an enclave needs nothing until `until`, unless something happens; none when it is
+    /// under way, or over.
+    pub fn set_rest(&self, id: &str, until: Option<UnixMillis>, now: UnixMillis) {
+        let mut inner = self.lock();
+        match until {
+            Some(until) => {
+                inner.resting.insert(id.to_owned(), until.min(now.plus(LONGEST_REST)));
+            }
+            None => {
+                inner.resting.remove(id);
+            }
+        }
+    }
+
+    /// Whether nothing is expected of an enclave now.
+    #[must_use]
+    pub fn rests(&self, id: &str, now: UnixMillis) -> bool {
+        self.lock().resting.get(id).is_some_and(|until| now < *until)
+    }
+
+    /// Notes the ids that the ledger has for the sweep.
+    pub fn are_noted(&self, ids: &[String]) {
+        self.lock().noted = ids.iter().cloned().collect();
+    }
+
+    /// Whether the ledger has a note for the sweep about an id.
+    #[must_use]
+    pub fn is_noted(&self, id: &str) -> bool {
+        self.lock().noted.contains(id)
+    }
+
+    /// Notes that there is no such note any more.
+    pub fn note_is_gone(&self, id: &str) {
+        self.lock().noted.remove(id);
+    }
+
     /// Why the last step for an id failed, when it did.
     #[must_use]
     pub fn trouble(&self, id: &str) -> Option<String> {
@@ -216,6 +259,20 @@ mod tests {
         assert!(memory.succeeded("a"));
         assert!(!memory.succeeded("a"));
         assert_eq!(fail(), FIRST_PAUSE);
+    }
+
+    #[test]
+    fn what_rests_is_left_alone_until_its_time_and_ten_minutes_at_most() {
+        let memory = Memory::beginning(UnixMillis(0));
+        assert!(!memory.rests("a", UnixMillis(0)));
+        memory.set_rest("a", Some(UnixMillis(1_000)), UnixMillis(0));
+        assert!(memory.rests("a", UnixMillis(999)));
+        assert!(!memory.rests("a", UnixMillis(1_000)));
+        memory.set_rest("a", Some(UnixMillis(9_000_000)), UnixMillis(0));
+        assert!(memory.rests("a", UnixMillis(599_999)));
+        assert!(!memory.rests("a", UnixMillis(600_000)));
+        memory.set_rest("a", None, UnixMillis(0));
+        assert!(!memory.rests("a", UnixMillis(0)));
     }
 
     #[test]

@@ -80,6 +80,34 @@ impl Queue {
         }
     }
 
+    /// As [`Queue::next`], for work that is due within `patience`, and before `end`; none otherwise.
+    pub async fn next_within(&self, patience: Duration, end: Instant) -> Option<Work> {
+        let until = end.min(Instant::now() + patience);
+        // Within that time nothing may come up at all; what others are at may wake somebody.
+        if Instant::now() >= end || !self.is_due_by(until) {
+            return None;
+        }
+        tokio::time::timeout_at(until, self.next()).await.ok()
+    }
+
+    /// The ids that are due and that nobody has taken.
+    #[must_use]
+    pub fn overdue(&self) -> Vec<String> {
+        let now = Instant::now();
+        let waiting = self.lock();
+        let due = waiting.due.iter().take_while(|(at, _)| *at <= now);
+        let id = |(_, work): &(Instant, Work)| match work {
+            Work::Enclave(id) => Some(id.clone()),
+            Work::Sweep => None,
+        };
+        due.filter_map(id).collect()
+    }
+
+    fn is_due_by(&self, until: Instant) -> bool {
+        let waiting = self.lock();
+        waiting.due.first().is_some_and(|(at, _)| *at <= until)
+    }
+
     /// Gives an id back; wake-ups that came meanwhile count from now on.
     pub fn done(&self, id: &Work) {
         self.lock().taken.remove(id);
@@ -150,6 +178,21 @@ mod tests {
         queue.wake(a(), Duration::from_secs(30));
         assert_eq!(queue.next().await, a());
         assert_eq!(start.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_within_a_moment_is_waited_for_and_nothing_else() {
+        let queue = Queue::default();
+        let (patience, end) = (Duration::from_secs(2), Instant::now() + Duration::from_secs(10));
+        queue.wake(a(), Duration::from_secs(1));
+        assert_eq!(queue.next_within(patience, end).await, Some(a()));
+        queue.done(&a());
+        queue.wake(a(), Duration::from_secs(3));
+        assert_eq!(queue.next_within(patience, end).await, None);
+        assert_eq!(queue.overdue(), Vec::<String>::new());
+        tokio::time::sleep_until(end).await;
+        assert_eq!(queue.next_within(patience, end).await, None);
+        assert_eq!(queue.overdue(), ["a"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,36 +1,27 @@
 //! `bailey-coordinator run`: follows the streams itself, and sweeps.
 
 use crate::{
-    config::{Config, ConfigError},
-    ec2::{self, ClientError, Ec2Error},
-    memory::Memory,
-    metrics::{self, Metrics},
+    config::Config,
+    connect::{ConnectError, connect},
+    metrics,
     queue::{Queue, Work},
-    shortages::Shortages,
-    store::{Hosts, Images, Ledger, Records, Reports, StoreError},
-    streams::{Follower, StreamError},
-    suspects::Suspects,
-    tick::{Coordinator, Next},
+    streams::{Follower, StreamError, to_json},
+    subject::Subject,
+    tick::Coordinator,
+    work::WORKERS,
 };
 use aws_config::SdkConfig;
 use aws_sdk_dynamodbstreams::types::Record;
-use bailey_model::hosts::OBSERVED_PREFIX;
-use bailey_runtime::{Shutdown, aws, chain, now};
+use bailey_runtime::{Shutdown, aws, chain};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time::MissedTickBehavior};
-
-/// Ids that are worked on at the same time. Most of a step is waiting for an answer.
-const WORKERS: usize = 32;
 
 /// Why the coordinator cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The configuration cannot be used.
+    /// It cannot do its work.
     #[error(transparent)]
-    Config(ConfigError),
-    /// There can be no EC2 client.
-    #[error("cannot call EC2")]
-    Ec2Client(#[source] ClientError),
+    Connect(ConnectError),
     /// The metrics cannot be served.
     #[error("cannot serve metrics on {address}")]
     Metrics {
@@ -67,24 +58,13 @@ pub enum RunError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A table cannot be used.
-    #[error("cannot open the records")]
-    Records(#[source] StoreError),
-    /// The launch template cannot be found.
-    #[error("cannot find the launch template {name}")]
-    Template {
-        /// The template's name.
-        name: String,
-        /// Why.
-        source: Ec2Error,
-    },
 }
 
 /// Runs until a signal asks for the end. Steps under way are finished first.
 pub async fn run(config: Config) -> Result<(), RunError> {
     let mut shutdown = Shutdown::listen().map_err(RunError::Signals)?;
     let sdk = aws::load(None).await;
-    let coordinator = Arc::new(connect(&config, &sdk).await?);
+    let coordinator = Arc::new(connect(&config, &sdk).await.map_err(RunError::Connect)?);
     let queue = Queue::default();
     let poll = Duration::from_millis(config.stream_poll_ms);
 
@@ -136,35 +116,6 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     if ended_well { Ok(()) } else { Err(RunError::TaskEnded) }
 }
 
-async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, RunError> {
-    let ec2 = ec2::Client::new(sdk).map_err(RunError::Ec2Client)?;
-    let name = &config.launch_template;
-    let version = ec2
-        .default_template_version(name)
-        .await
-        .map_err(|source| RunError::Template { name: name.clone(), source })?;
-    let dynamodb = aws_sdk_dynamodb::Client::new(sdk);
-    let records = Records::open(dynamodb.clone(), config.enclaves_table.clone())
-        .await
-        .map_err(RunError::Records)?;
-    let s3 = aws::s3(sdk);
-    Ok(Coordinator {
-        config: config.lifecycle(version).map_err(RunError::Config)?,
-        records,
-        ledger: Ledger::new(dynamodb.clone(), config.ledger_table.clone()),
-        hosts: Hosts::new(dynamodb, config.hosts_table.clone()),
-        images: Images::new(s3.clone()),
-        reports: Reports::new(s3, config.reports_bucket.clone()),
-        ec2,
-        shortages: Shortages::default(),
-        suspects: Suspects::default(),
-        unknown: Suspects::default(),
-        grace: Duration::from_secs(config.orphan_grace_s),
-        metrics: Arc::new(Metrics::default()),
-        memory: Memory::beginning(now()),
-    })
-}
-
 async fn follower(sdk: &SdkConfig, table: &str) -> Result<Follower, RunError> {
     let described = aws_sdk_dynamodb::Client::new(sdk).describe_table().table_name(table).send();
     let stream_arn = described
@@ -179,16 +130,12 @@ async fn follower(sdk: &SdkConfig, table: &str) -> Result<Follower, RunError> {
 }
 
 /// Wakes whom a stream's record is about.
-///
-/// What a host reported wakes the enclave that the ledger put there, whatever the report says: a
-/// parent can get nobody else looked at. A host that this process has not met is the sweep's.
 fn wake_for(record: &Record, coordinator: &Coordinator, queue: &Queue) {
-    let Some(keys) = record.dynamodb().and_then(|change| change.keys()) else { return };
-    let key = |name: &str| keys.get(name).and_then(|value| value.as_s().ok());
-    let owner = || coordinator.memory.owner(key("pk")?.strip_prefix(OBSERVED_PREFIX)?);
-    let id = key("id").cloned().or_else(|| owner().map(String::from));
-    if let Some(id) = id {
-        queue.wake(Work::Enclave(id), Duration::ZERO);
+    let Some(change) = record.dynamodb() else { return };
+    let keys = change.keys().map(to_json).unwrap_or_default();
+    let (before, after) = (change.old_image().map(to_json), change.new_image().map(to_json));
+    if let Some(subject) = Subject::of(&keys, before.as_ref(), after.as_ref()) {
+        coordinator.wake(subject, queue);
     }
 }
 
@@ -198,12 +145,6 @@ async fn sweep_regularly(queue: Queue, interval: Duration) {
     loop {
         ticks.tick().await;
         queue.wake(Work::Sweep, Duration::ZERO);
-    }
-}
-
-async fn sweep(coordinator: &Coordinator, queue: &Queue) {
-    for error in coordinator.sweep(queue).await {
-        log::warn!(error = chain(&error); "sweep is incomplete");
     }
 }
 
@@ -219,28 +160,10 @@ async fn work(
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
         match &work {
-            Work::Enclave(id) => serve(&coordinator, &queue, id).await,
-            Work::Sweep => sweep(&coordinator, &queue).await,
+            // Whatever failed is logged, and tried again.
+            Work::Enclave(id) => drop(coordinator.serve(id, &queue).await),
+            Work::Sweep => drop(coordinator.sweep_and_log(&queue).await),
         }
         queue.done(&work);
-    }
-}
-
-async fn serve(coordinator: &Coordinator, queue: &Queue, id: &str) {
-    let wake = |delay| queue.wake(Work::Enclave(id.to_owned()), delay);
-    match coordinator.tick(id).await {
-        Ok(next) => {
-            // The record may still show the trouble that is over.
-            if coordinator.memory.succeeded(id) {
-                wake(Duration::ZERO);
-            } else if let Next::After(delay) = next {
-                wake(delay);
-            }
-        }
-        Err(error) => {
-            let reason = chain(&error);
-            log::warn!(enclave_id = id, error = reason.as_str(); "step failed and will be retried");
-            wake(coordinator.memory.failed(id, error.to_string(), reason));
-        }
     }
 }

@@ -6,9 +6,12 @@
 use aws_sdk_dynamodbstreams::{
     Client,
     error::{DisplayErrorContext, ProvideErrorMetadata},
-    types::{Record, Shard, ShardIteratorType},
+    primitives::Blob,
+    types::{AttributeValue, Record, Shard, ShardIteratorType},
 };
-use bailey_runtime::chain;
+use bailey_runtime::{chain, items::number};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value};
 use std::{collections::HashMap, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -168,6 +171,28 @@ impl Follower {
                 None => return Ok(shards),
             }
         }
+    }
+}
+
+/// An item of a stream's record as JSON, as [`bailey_runtime::items::to_json`] makes it of a table's.
+pub(crate) fn to_json(item: &HashMap<String, AttributeValue>) -> Map<String, Value> {
+    item.iter().map(|(name, attribute)| (name.clone(), json(attribute))).collect()
+}
+
+fn json(attribute: &AttributeValue) -> Value {
+    let binary = |blob: &Blob| Value::from(STANDARD.encode(blob));
+    match attribute {
+        AttributeValue::B(blob) => binary(blob),
+        AttributeValue::Bool(value) => (*value).into(),
+        AttributeValue::Bs(blobs) => blobs.iter().map(binary).collect(),
+        AttributeValue::L(list) => list.iter().map(json).collect(),
+        AttributeValue::M(map) => Value::Object(to_json(map)),
+        AttributeValue::N(digits) => number(digits),
+        AttributeValue::Ns(numbers) => numbers.iter().map(|digits| number(digits)).collect(),
+        AttributeValue::S(text) => text.as_str().into(),
+        AttributeValue::Ss(texts) => texts.iter().map(|text| Value::from(text.as_str())).collect(),
+        // A null, or a type that came after this version.
+        _ => Value::Null,
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     ec2::Ec2Error,
     queue::{Queue, Work},
-    store::StoreError,
+    store::{Active, StoreError},
     tick::{Coordinator, DESCRIBE_LAG},
 };
 use bailey_lifecycle::InstanceState;
@@ -36,15 +36,19 @@ pub enum SweepError {
 }
 
 impl Coordinator {
-    /// Wakes every id that may need something: records that wait, entries that are active, and
-    /// enclaves whose instance is gone.
+    /// Wakes every id that may need something: records that wait, entries that are under way or were not
+    /// looked at for a while, and enclaves whose instance is gone.
     ///
     /// Each source is asked whatever became of the others.
     pub async fn sweep(&self, queue: &Queue) -> Vec<SweepError> {
         let wake = |id: String| queue.wake(Work::Enclave(id), Duration::ZERO);
         let mut errors = Vec::new();
         match self.ledger.active().await {
-            Ok(active) => active.iter().for_each(|id| wake(id.to_string())),
+            Ok(Active { enclaves, noted }) => {
+                self.memory.are_noted(&noted);
+                let is_due = |id: &String| !self.memory.rests(id, now());
+                enclaves.into_iter().filter(is_due).chain(noted).for_each(wake);
+            }
             Err(error) => errors.push(SweepError::Ledger(error)),
         }
         match self.records.unsettled().await {

@@ -167,7 +167,11 @@ impl Coordinator {
             match self.step(&id, &mut seen).await? {
                 Progress::Again => {}
                 Progress::Outdated => return Ok(None),
-                Progress::Settled(next) => return seen.unwritten.map_or(Ok(Some(next)), Err),
+                Progress::Settled(next) => {
+                    let until = resting_until(seen.entry.as_ref(), next, now());
+                    self.memory.set_rest(id.as_str(), until, now());
+                    return seen.unwritten.map_or(Ok(Some(next)), Err);
+                }
             }
         }
         Err(TickError::Restless)
@@ -540,6 +544,18 @@ enum Progress {
     Outdated,
     /// Nothing more to do now.
     Settled(Next),
+}
+
+/// Until when nothing is expected of an enclave that runs, or is paused; none of any other.
+fn resting_until(entry: Option<&Entry>, next: Next, now: UnixMillis) -> Option<UnixMillis> {
+    let entry = entry.filter(|entry| entry.absent_since.is_none() && entry.unstored.is_none())?;
+    match (&entry.state, next) {
+        (State::Paused { .. }, _) => Some(UnixMillis(u64::MAX)),
+        (State::Deployed { renewal, .. }, Next::After(pause)) if renewal.nonce.is_none() => {
+            Some(now.plus(pause))
+        }
+        _ => None,
+    }
 }
 
 fn wait(until: Option<UnixMillis>, now: UnixMillis) -> Next {

@@ -119,6 +119,26 @@ impl Client {
         Ok(instance.and_then(|instance| InstanceState::from_ec2(&instance.state.name)))
     }
 
+    /// One instance as a listing of this installation would show it; none when it is not of it.
+    pub async fn listed(
+        &self,
+        instance_id: &str,
+        deployment: &str,
+    ) -> Result<Option<Listed>, Ec2Error> {
+        const ACTION: &str = "DescribeInstances";
+        // By filters: an unknown id is then no error.
+        let parameters = [
+            pair("Filter.1.Name", "instance-id"),
+            pair("Filter.1.Value.1", instance_id),
+            pair("Filter.2.Name", &format!("tag:{TAG_DEPLOYMENT}")),
+            pair("Filter.2.Value.1", deployment),
+        ];
+        let xml = self.call(ACTION, &parameters).await.map_err(Ec2Error::Call)?;
+        let (instances, _) =
+            xml::instances(&xml).map_err(|source| Ec2Error::Xml { action: ACTION, source })?;
+        Ok(instances.into_iter().next().and_then(Listed::read))
+    }
+
     fn named(&self, owner: &str, instance: xml::Instance) -> Launched {
         Launched {
             instance_arn: instance_arn(self.region(), owner, &instance.id),

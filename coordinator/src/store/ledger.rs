@@ -17,7 +17,8 @@ const ACTIVE_INDEX: &str = "active-index";
 /// The one value of the index's partition key.
 const ACTIVE: &str = "active";
 
-/// The ledger's table. Keys: `pk` = `enclave#<id>`, `sk` = `entry`.
+/// The ledger's table. Keys: `pk` = `enclave#<id>`, `sk` = `entry`; notes for the sweep are under
+/// `again#<id>`, `note`.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     client: Client,
@@ -127,8 +128,24 @@ impl Ledger {
         format!("{}/{id}", self.table)
     }
 
-    /// The ids of all entries that are not ended.
-    pub async fn active(&self) -> Result<Vec<EnclaveId>, StoreError> {
+    /// Notes that `id` has to be looked at by the next sweep, whatever its entry says.
+    pub async fn remember(&self, id: &str) -> Result<(), StoreError> {
+        let mut item = note_key(id);
+        item.insert("active".to_owned(), AttributeValue::S(ACTIVE.to_owned()));
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        put.send().await.map_err(StoreError::call("write", format!("{}/{id}", self.table)))?;
+        Ok(())
+    }
+
+    /// Takes a note back.
+    pub async fn forget(&self, id: &str) -> Result<(), StoreError> {
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(note_key(id)));
+        delete.send().await.map_err(StoreError::call("delete", format!("{}/{id}", self.table)))?;
+        Ok(())
+    }
+
+    /// The ids of all entries that are not ended, and of all that were noted.
+    pub async fn active(&self) -> Result<Active, StoreError> {
         let mut pages = self
             .client
             .query()
@@ -139,13 +156,27 @@ impl Ledger {
             .into_paginator()
             .items()
             .send();
-        let mut ids = Vec::new();
+        let mut active = Active::default();
         while let Some(item) = pages.next().await {
             let item = item.map_err(StoreError::call("query", &self.table))?;
-            ids.extend(item.get("pk").and_then(|pk| id_of(pk.as_s().ok()?)));
+            let Some(key) = item.get("pk").and_then(|pk| pk.as_s().ok()) else { continue };
+            match key.split_once('#') {
+                Some(("enclave", id)) => active.enclaves.push(id.to_owned()),
+                Some(("again", id)) => active.noted.push(id.to_owned()),
+                _ => {}
+            }
         }
-        Ok(ids)
+        Ok(active)
     }
+}
+
+/// What a sweep has to look at.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Active {
+    /// The ids of entries that are not ended.
+    pub enclaves: Vec<String>,
+    /// The ids that were noted because something failed.
+    pub noted: Vec<String>,
 }
 
 /// A write of an entry.
@@ -169,6 +200,10 @@ fn key(id: &EnclaveId) -> Item {
     ])
 }
 
-fn id_of(key: &str) -> Option<EnclaveId> {
-    key.strip_prefix("enclave#")?.parse().ok()
+/// The key of a note.
+fn note_key(id: &str) -> Item {
+    Item::from([
+        ("pk".to_owned(), AttributeValue::S(format!("again#{id}"))),
+        ("sk".to_owned(), AttributeValue::S("note".to_owned())),
+    ])
 }

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use bailey_runtime::items::ItemError;
 pub use hosts::{HostView, Hosts};
 pub use images::Images;
-pub use ledger::Ledger;
+pub use ledger::{Active, Ledger};
 pub use records::{ReadRecord, Records};
 pub use reports::Reports;
 pub use transaction::{Look, WrittenTogether};

@@ -60,6 +60,7 @@ pub(crate) fn blank(previous: Option<&Entry>, request: &Request, now: UnixMillis
         chain: previous.and_then(|entry| entry.chain.clone()),
         unstored: previous.and_then(|entry| entry.unstored.clone()),
         absent_since: None,
+        notice: None,
         events: previous.map(|entry| entry.events.clone()).unwrap_or_default(),
     }
 }

@@ -54,6 +54,9 @@ pub struct Entry {
     pub unstored: Option<Box<Judgement>>,
     /// When the record was first found missing.
     pub absent_since: Option<UnixMillis>,
+    /// What AWS announced last about an instance of this enclave.
+    #[serde(default)]
+    pub notice: Option<Notice>,
     /// What happened, oldest first; the newest [`Entry::EVENTS`] are kept.
     pub events: Vec<Event>,
 }
@@ -459,6 +462,15 @@ pub struct ChainHead {
     pub key: String,
     /// SHA-256 of the report, in hex.
     pub sha256: String,
+}
+
+/// What AWS announced about an instance.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Notice {
+    /// Which one.
+    pub instance_id: String,
+    /// What.
+    pub text: String,
 }
 
 /// Something that happened.

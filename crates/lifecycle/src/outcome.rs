@@ -6,7 +6,7 @@
 use crate::{
     config::Config,
     launch::{LaunchRefused, Launched, Place, Tried},
-    ledger::{Entry, Host, Outcome, Renewal, State},
+    ledger::{Entry, Host, Notice, Outcome, Renewal, State},
     manifest::{self, ManifestObject},
     requests::next_desired,
     step::{failed, launch, missed},
@@ -163,6 +163,24 @@ pub fn started(entry: &Entry, fresh: [u8; 32], now: UnixMillis) -> Entry {
         restarts: 0,
     };
     entry.moved(state, now)
+}
+
+/// AWS announced that it will take the entry's instance away; none when that is known already, or the
+/// instance is not the entry's.
+///
+/// It changes nothing but what people see: an enclave is replaced when its instance is gone, not before,
+/// so that there are never two.
+#[must_use]
+pub fn noticed(entry: &Entry, instance_id: &str, text: &str, now: UnixMillis) -> Option<Entry> {
+    let host = entry.state.host().filter(|host| host.instance_id == instance_id)?;
+    let notice = Notice { instance_id: host.instance_id.clone(), text: text.to_owned() };
+    if entry.notice.as_ref() == Some(&notice) {
+        return None;
+    }
+    let mut next = entry.clone();
+    next.note(now, format!("{instance_id}: {text}"));
+    next.notice = Some(notice);
+    Some(next)
 }
 
 /// An instance that was launched for the entry's enclave, and that nobody counts on, was terminated.

@@ -151,6 +151,7 @@ fn deployment(
             .chain(unserved(entry))
             .chain(refused_places(entry))
             .chain(degraded(entry))
+            .chain(announced(entry))
             .chain(unheard_of(entry, view))
             .chain(view.retrying.map(str::to_owned))
             .collect(),
@@ -179,6 +180,13 @@ fn unheard_of(entry: &Entry, view: &View<'_>) -> Option<String> {
     entry.state.host()?;
     let last = view.beat?.at;
     (view.now.since(last) >= SILENCE).then(|| format!("the agent was last heard of at {last}"))
+}
+
+/// What AWS announced about the present instance.
+fn announced(entry: &Entry) -> Option<String> {
+    let host = entry.state.host()?;
+    let notice = entry.notice.as_ref().filter(|it| it.instance_id == host.instance_id)?;
+    Some(notice.text.clone())
 }
 
 /// What a record says whose enclave fails to attest again.

@@ -5,6 +5,7 @@
 //! | [`ec2`] | the EC2 simulator: launch templates, tokens, states, faults on demand |
 //! | [`host`] | what a running instance is here: a directory, an IMDSv2 endpoint, a real agent |
 //! | [`emulator`] | the process that answers for DynamoDB, its streams and S3 |
+//! | [`lambda`] | a little of AWS Lambda, for the coordinator's other shape |
 //! | [`local`] | [`LocalCloud`]: all of it together with a coordinator, for tests and for people |
 //! | [`processes`] | starting children that cannot outlive their parent, and finding what still runs |
 //!
@@ -15,6 +16,7 @@ pub mod chaos;
 pub mod ec2;
 pub mod emulator;
 pub mod host;
+pub mod lambda;
 pub mod local;
 pub mod processes;
 

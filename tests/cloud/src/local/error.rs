@@ -15,6 +15,12 @@ pub enum CloudError {
         /// Why.
         source: IssueError,
     },
+    /// The runtime API of the local Lambda cannot be served.
+    #[error("Lambda's runtime API cannot be served")]
+    Lambda {
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The key pair for manifests could not be made.
     #[error("the key for the manifests of images cannot be made")]
     ManifestKey {
@@ -105,13 +111,13 @@ pub enum CloudError {
 
 impl CloudError {
     /// What `map_err` needs for a file.
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
 
     /// What `map_err` needs for a call of an AWS client.
-    pub(super) fn aws<E: Error + Send + Sync + 'static>(
+    pub(crate) fn aws<E: Error + Send + Sync + 'static>(
         action: impl Into<String>,
     ) -> impl FnOnce(E) -> Self {
         let action = action.into();

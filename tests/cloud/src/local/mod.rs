@@ -129,6 +129,12 @@ impl LocalCloud {
         &self.clients.dynamodb
     }
 
+    /// The real SDK's client for the emulator's streams.
+    #[must_use]
+    pub fn streams(&self) -> &aws_sdk_dynamodbstreams::Client {
+        &self.clients.streams
+    }
+
     /// The real SDK's client for the emulator's S3.
     #[must_use]
     pub fn s3(&self) -> &aws_sdk_s3::Client {
@@ -179,7 +185,7 @@ impl LocalCloud {
         if self.coordinator_pid().is_some() {
             return Ok(());
         }
-        let program = self.coordinator_program()?;
+        let program = self.coordinator_program("run")?;
         self.coordinator = Some(programs::start(&program)?);
         Ok(())
     }
@@ -255,7 +261,8 @@ impl LocalCloud {
         }
     }
 
-    fn coordinator_program(&self) -> Result<Program, CloudError> {
+    /// The coordinator in one of its shapes, `run` or `lambda`.
+    pub(crate) fn coordinator_program(&self, shape: &str) -> Result<Program, CloudError> {
         let config = self.state.join("coordinator.toml");
         let text = self.coordinator_config().to_string();
         fs::write(&config, text).map_err(CloudError::io("write", &config))?;
@@ -264,7 +271,7 @@ impl LocalCloud {
         environment.insert(processes::ENVIRONMENT.to_owned(), self.state.clone().into());
         Ok(Program {
             path: self.options.binaries.coordinator.clone(),
-            arguments: vec!["run".into(), "--config".into(), config.into()],
+            arguments: vec![shape.into(), "--config".into(), config.into()],
             environment,
             log: self.log("coordinator.log"),
             when_orphaned: Signal::SIGKILL,

@@ -15,6 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 pub struct Clients {
     pub(super) dynamodb: aws_sdk_dynamodb::Client,
     pub(super) s3: aws_sdk_s3::Client,
+    pub(super) streams: aws_sdk_dynamodbstreams::Client,
 }
 
 impl Clients {
@@ -22,6 +23,7 @@ impl Clients {
     #[must_use]
     pub fn new(endpoint_url: &str) -> Self {
         use aws_sdk_dynamodb::config as dynamodb;
+        use aws_sdk_dynamodbstreams::config as streams;
         use aws_sdk_s3::config as s3;
         let database = dynamodb::Config::builder()
             .behavior_version(dynamodb::BehaviorVersion::latest())
@@ -34,7 +36,13 @@ impl Clients {
             .endpoint_url(endpoint_url)
             .force_path_style(true)
             .credentials_provider(s3::Credentials::new("test", "test", None, None, "local"));
+        let changes = streams::Config::builder()
+            .behavior_version(streams::BehaviorVersion::latest())
+            .region(streams::Region::new(REGION))
+            .endpoint_url(endpoint_url)
+            .credentials_provider(streams::Credentials::new("test", "test", None, None, "local"));
         Self {
+            streams: aws_sdk_dynamodbstreams::Client::from_conf(changes.build()),
             dynamodb: aws_sdk_dynamodb::Client::from_conf(database.build()),
             s3: aws_sdk_s3::Client::from_conf(objects.build()),
         }

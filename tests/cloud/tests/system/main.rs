@@ -14,6 +14,7 @@ mod chaos;
 mod deploy;
 mod histories;
 mod images;
+mod lambda;
 mod manifests;
 mod mistakes;
 mod orphans;

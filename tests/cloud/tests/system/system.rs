@@ -98,13 +98,18 @@ impl System {
 
     /// Destroys the enclaves and checks that nothing of the system is left running.
     pub(crate) async fn destroy_all(self, ids: &[&str]) {
+        self.destroy_all_but_end(ids).await;
+        self.end().await;
+    }
+
+    /// Destroys the enclaves, and leaves the cloud running.
+    pub(crate) async fn destroy_all_but_end(&self, ids: &[&str]) {
         for id in ids {
             self.set_status(id, "PENDING_DESTROY").await.unwrap();
         }
         for id in ids {
             self.reaches(id, "DESTROYED").await;
         }
-        self.end().await;
     }
 
     /// Checks that no instance is alive, ends the cloud, and checks that no process is left.

@@ -1,0 +1,213 @@
+//! What Lambda is invoked with, as far as it matters here. Pure.
+//!
+//! | event | by | sources |
+//! | --- | --- | --- |
+//! | changes of a table | an event source mapping | AWS: "Using AWS Lambda with Amazon DynamoDB" |
+//! | what becomes of instances | EventBridge | AWS: "EC2 instance state-change events", "Spot Instance interruption notices", "EC2 instance rebalance recommendations", "AWS Health events" |
+//! | a tick of a clock | EventBridge | AWS: "Amazon EventBridge scheduled rules"; EventBridge Scheduler with any input of `{"sweep": true}` |
+
+use crate::subject::Subject;
+use bailey_runtime::items::wire_to_json;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What Lambda is invoked with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// Records of a table's stream, in their order.
+    Changes(Vec<Change>),
+    /// EC2 or AWS Health speaks of these instances.
+    Instances(Vec<InstanceNews>),
+    /// It is time to sweep.
+    Sweep,
+}
+
+/// One record of a stream.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Change {
+    /// Its sequence number, by which a failure is reported.
+    pub sequence: String,
+    /// Whom it is about; nobody when it is of no concern.
+    pub subject: Option<Subject>,
+}
+
+/// Something about an instance.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InstanceNews {
+    /// The instance's id.
+    pub instance_id: String,
+    /// What a person should know: AWS is going to take it away. None when its state merely changed.
+    pub notice: Option<String>,
+}
+
+/// The event is none that is known.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "the event is neither a batch of a DynamoDB stream, nor one of EC2's or AWS Health's, nor a \
+     schedule's: source {origin:?}, detail-type {detail_type:?}"
+)]
+pub struct UnknownEvent {
+    /// Its `source`, when it has one.
+    pub origin: Option<String>,
+    /// Its `detail-type`, when it has one.
+    pub detail_type: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Batch {
+    #[serde(rename = "Records")]
+    records: Vec<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Bridged {
+    source: Option<String>,
+    #[serde(rename = "detail-type")]
+    detail_type: Option<String>,
+    detail: Value,
+    sweep: bool,
+}
+
+impl Event {
+    /// Reads the payload of an invocation.
+    pub fn parse(payload: &Value) -> Result<Self, UnknownEvent> {
+        if let Ok(Batch { records }) = Batch::deserialize(payload) {
+            return Ok(Self::Changes(records.iter().map(Change::parse).collect()));
+        }
+        let event = Bridged::deserialize(payload).unwrap_or_default();
+        let detail = &event.detail;
+        let one = |notice| {
+            let instance_id = text(detail, "instance-id")?.to_owned();
+            Some(Self::Instances(vec![InstanceNews { instance_id, notice }]))
+        };
+        let kind = (event.source.as_deref(), event.detail_type.as_deref());
+        let known = match kind {
+            (Some("aws.ec2"), Some("EC2 Instance State-change Notification")) => one(None),
+            (Some("aws.ec2"), Some("EC2 Spot Instance Interruption Warning")) => {
+                let action = text(detail, "instance-action").unwrap_or("interrupt");
+                one(Some(format!("EC2 will {action} the spot instance in two minutes")))
+            }
+            (Some("aws.ec2"), Some("EC2 Instance Rebalance Recommendation")) => {
+                one(Some("EC2 is likely to take the spot instance back".to_owned()))
+            }
+            (Some("aws.health"), Some("AWS Health Event")) => Some(health(detail)),
+            (Some("aws.events"), Some("Scheduled Event")) => Some(Self::Sweep),
+            (None, None) if event.sweep => Some(Self::Sweep),
+            _ => None,
+        };
+        known.ok_or(UnknownEvent { origin: event.source, detail_type: event.detail_type })
+    }
+}
+
+/// What AWS Health says of the entities that it names; those that are no instances are nobody's.
+fn health(detail: &Value) -> Event {
+    let what = text(detail, "eventTypeCode").unwrap_or("an event");
+    let from = text(detail, "startTime").map(|time| format!(", from {time}")).unwrap_or_default();
+    let entities = detail.get("affectedEntities").and_then(Value::as_array);
+    let ids = entities.into_iter().flatten().filter_map(|entity| text(entity, "entityValue"));
+    let news = |id: &str| InstanceNews {
+        instance_id: id.to_owned(),
+        notice: Some(format!("AWS Health announces {what}{from}")),
+    };
+    Event::Instances(ids.filter(|id| id.starts_with("i-")).map(news).collect())
+}
+
+impl Change {
+    fn parse(record: &Value) -> Self {
+        let change = record.get("dynamodb");
+        let part = |name: &str| change.and_then(|change| change.get(name)).map(wire_to_json);
+        let sequence = change.and_then(|change| text(change, "SequenceNumber"));
+        Self {
+            sequence: sequence.unwrap_or_default().to_owned(),
+            subject: Subject::of(
+                &part("Keys").unwrap_or_default(),
+                part("OldImage").as_ref(),
+                part("NewImage").as_ref(),
+            ),
+        }
+    }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    value.get(name)?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn news(instance_id: &str, notice: Option<&str>) -> InstanceNews {
+        InstanceNews { instance_id: instance_id.to_owned(), notice: notice.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_batch_of_a_stream_is_read_in_its_order_and_odd_records_concern_nobody() {
+        let record = |sequence: &str, id: &Value| {
+            json!({ "eventSource": "aws:dynamodb", "eventName": "MODIFY",
+                    "dynamodb": { "Keys": { "id": id }, "SequenceNumber": sequence } })
+        };
+        let payload = json!({ "Records": [
+            record("11", &json!({ "S": "enc_1" })), record("12", &json!({ "N": "5" })), { "odd": 1 },
+        ] });
+        let id = || Some(Subject::Record("enc_1".to_owned()));
+        let change = |sequence: &str, subject| Change { sequence: sequence.to_owned(), subject };
+        let expected = [change("11", id()), change("12", None), change("", None)];
+        assert_eq!(Event::parse(&payload), Ok(Event::Changes(expected.to_vec())));
+    }
+
+    #[test]
+    fn an_instances_change_of_state_and_its_notices_name_it() {
+        let ec2 = |detail_type: &str, detail: Value| {
+            let event =
+                json!({ "source": "aws.ec2", "detail-type": detail_type, "detail": detail });
+            Event::parse(&event).unwrap()
+        };
+        let changed = json!({ "instance-id": "i-1", "state": "terminated" });
+        let changed = ec2("EC2 Instance State-change Notification", changed);
+        assert_eq!(changed, Event::Instances(vec![news("i-1", None)]));
+        let warned = json!({ "instance-id": "i-1", "instance-action": "terminate" });
+        let warned = ec2("EC2 Spot Instance Interruption Warning", warned);
+        let text = "EC2 will terminate the spot instance in two minutes";
+        assert_eq!(warned, Event::Instances(vec![news("i-1", Some(text))]));
+    }
+
+    #[test]
+    fn a_health_event_names_the_instances_among_its_entities() {
+        let event = json!({
+            "source": "aws.health", "detail-type": "AWS Health Event",
+            "detail": { "eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED",
+                        "startTime": "Wed, 1 Jan 2025 12:00:00 GMT",
+                        "affectedEntities": [{ "entityValue": "i-1" }, { "entityValue": "vol-1" }] },
+        });
+        let text = "AWS Health announces AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED, from Wed, 1 Jan 2025 \
+                    12:00:00 GMT";
+        let expected = Event::Instances(vec![news("i-1", Some(text))]);
+        assert_eq!(Event::parse(&event), Ok(expected));
+    }
+
+    #[test]
+    fn both_kinds_of_schedules_ask_for_a_sweep() {
+        let rule =
+            json!({ "source": "aws.events", "detail-type": "Scheduled Event", "detail": {} });
+        assert_eq!(Event::parse(&rule), Ok(Event::Sweep));
+        assert_eq!(Event::parse(&json!({ "sweep": true })), Ok(Event::Sweep));
+    }
+
+    #[test]
+    fn an_event_of_another_kind_is_refused_by_name() {
+        for (payload, origin, detail_type) in [
+            (json!({ "source": "aws.s3", "detail-type": "X" }), Some("aws.s3"), Some("X")),
+            (json!({ "source": "aws.ec2", "detail-type": "X" }), Some("aws.ec2"), Some("X")),
+            (json!(null), None, None),
+            (json!({}), None, None),
+        ] {
+            let unknown = UnknownEvent {
+                origin: origin.map(str::to_owned),
+                detail_type: detail_type.map(str::to_owned),
+            };
+            assert_eq!(Event::parse(&payload), Err(unknown));
+        }
+    }
+}

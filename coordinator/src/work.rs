@@ -1,0 +1,92 @@
+//! Working off the queue, in both shapes of the coordinator.
+
+use crate::{
+    events::InstanceNews,
+    queue::{Queue, Work},
+    subject::Subject,
+    sweep::SweepError,
+    tick::{Coordinator, Next, TickError},
+};
+use bailey_lifecycle::outcome;
+use bailey_runtime::{chain, now};
+use std::time::Duration;
+
+/// Ids that are worked on at the same time. Most of a step is waiting for an answer.
+pub(crate) const WORKERS: usize = 32;
+
+impl Coordinator {
+    /// Wakes whom a change is about.
+    ///
+    /// What a host reported wakes the enclave that the ledger put there, as far as this process knows.
+    /// Of a host that it does not know, the host's own claims are looked at: whose enclave is where is
+    /// read anew in any case, so a parent can have somebody looked at in vain, and no more.
+    pub(crate) fn wake(&self, subject: Subject, queue: &Queue) -> Vec<String> {
+        let ids = match subject {
+            Subject::Record(id) => vec![id],
+            Subject::Host { instance_arn, claims } => match self.memory.owner(&instance_arn) {
+                Some(owner) => vec![owner.to_string()],
+                None => claims,
+            },
+        };
+        for id in &ids {
+            queue.wake(Work::Enclave(id.clone()), Duration::ZERO);
+        }
+        ids
+    }
+
+    /// Takes the steps that are due for `id`, and sees to it that it is looked at again in time.
+    pub(crate) async fn serve(&self, id: &str, queue: &Queue) -> Result<(), TickError> {
+        let wake = |delay| queue.wake(Work::Enclave(id.to_owned()), delay);
+        match self.tick(id).await {
+            Ok(next) => {
+                // The record may still show the trouble that is over.
+                if self.memory.succeeded(id) {
+                    wake(Duration::ZERO);
+                } else if let Next::After(delay) = next {
+                    wake(delay);
+                }
+                if self.memory.is_noted(id) {
+                    self.ledger.forget(id).await.map_err(TickError::Store)?;
+                    self.memory.note_is_gone(id);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                log::warn!(enclave_id = id, error = reason.as_str(); "step failed and will be retried");
+                wake(self.memory.failed(id, error.to_string(), reason));
+                Err(error)
+            }
+        }
+    }
+
+    /// Sweeps; what is incomplete is logged, and told when it is the ledger itself.
+    pub(crate) async fn sweep_and_log(&self, queue: &Queue) -> Vec<SweepError> {
+        let errors = self.sweep(queue).await;
+        for error in &errors {
+            log::warn!(error = chain(error); "sweep is incomplete");
+        }
+        errors
+    }
+
+    /// Takes in what EC2 or AWS Health says of an instance: asks EC2 itself, notes the notice where
+    /// operators see it, and wakes whom it concerns.
+    pub(crate) async fn hear(&self, news: &InstanceNews, queue: &Queue) -> Result<(), TickError> {
+        let InstanceNews { instance_id, notice } = news;
+        let listed = self.ec2.listed(instance_id, &self.config.deployment).await;
+        // Most instances of an account are not ours.
+        let Some(listed) = listed.map_err(TickError::Ec2)? else { return Ok(()) };
+        self.memory.set_instance(instance_id, listed.state);
+        let Some(claimed) = listed.claimed else { return Ok(()) };
+        if let Some(notice) = notice {
+            let entry = self.ledger.read(&claimed.enclave_id).await.map_err(TickError::Store)?;
+            let noticed = entry.and_then(|e| outcome::noticed(&e, instance_id, notice, now()));
+            if let Some(noticed) = noticed {
+                // Whoever wrote meanwhile knows of the instance what matters; a notice is for people.
+                let _ = self.ledger.save(&noticed).await.map_err(TickError::Store)?;
+            }
+        }
+        queue.wake(Work::Enclave(claimed.enclave_id.to_string()), Duration::ZERO);
+        Ok(())
+    }
+}
