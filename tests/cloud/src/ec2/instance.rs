@@ -75,12 +75,24 @@ impl fmt::Display for InstanceState {
     }
 }
 
+/// A state that an instance entered, and when.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct StateChange {
+    /// Counts the changes of all instances together: what comes before what is known even within
+    /// one millisecond.
+    pub order: u64,
+    /// When.
+    pub at: UnixMillis,
+    /// The state entered.
+    pub state: InstanceState,
+}
+
 /// One instance.
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
     pub(super) launch: Launch,
     /// Every state and when it began; never empty.
-    history: Vec<(UnixMillis, InstanceState)>,
+    history: Vec<StateChange>,
     /// Why it ended, as EC2 words it: code and message.
     pub(super) reason: Option<(&'static str, &'static str)>,
 }
@@ -103,36 +115,43 @@ pub(super) struct Launch {
 }
 
 impl Instance {
-    /// An instance that has just been launched.
-    pub(super) fn new(launch: Launch, now: UnixMillis) -> Self {
-        Self { launch, history: vec![(now, InstanceState::Pending)], reason: None }
+    /// An instance that has just been launched, as the change with this number.
+    pub(super) fn new(launch: Launch, now: UnixMillis, order: u64) -> Self {
+        let launched = StateChange { order, at: now, state: InstanceState::Pending };
+        Self { launch, history: vec![launched], reason: None }
     }
 
     /// The state that it is in.
     pub(super) fn state(&self) -> InstanceState {
-        self.history.last().map_or(InstanceState::Pending, |(_, state)| *state)
+        self.history.last().map_or(InstanceState::Pending, |change| change.state)
     }
 
     /// The state that it was in at `time`; none before its launch.
     pub(super) fn state_at(&self, time: UnixMillis) -> Option<InstanceState> {
-        let earlier = self.history.iter().rev().find(|(since, _)| *since <= time);
-        earlier.map(|(_, state)| *state)
+        let earlier = self.history.iter().rev().find(|change| change.at <= time);
+        earlier.map(|change| change.state)
     }
 
-    /// Enters a state, unless it is in it, or is ending and the state does not lead on from that.
-    pub(super) fn enter(&mut self, state: InstanceState, now: UnixMillis) {
+    /// Every state that it was in, from its launch on.
+    pub(super) fn history(&self) -> &[StateChange] {
+        &self.history
+    }
+
+    /// Enters a state as the change with this number, unless it is in it, or is ending and the
+    /// state does not lead on from that.
+    pub(super) fn enter(&mut self, state: InstanceState, now: UnixMillis, order: u64) {
         let current = self.state();
         let gone = current == InstanceState::Terminated;
         let back = current == InstanceState::ShuttingDown && state != InstanceState::Terminated;
         if !(gone || back || current == state) {
-            self.history.push((now, state));
+            self.history.push(StateChange { order, at: now, state });
         }
     }
 
     /// An `item` of an `instancesSet`, in the given state.
     pub(super) fn to_xml(&self, state: InstanceState) -> Xml {
         let data = &self.launch.data;
-        let launched = self.history.first().map(|(at, _)| *at);
+        let launched = self.history.first().map(|change| change.at);
         let xml = Xml::element("item")
             .text("instanceId", &self.launch.id)
             .some("imageId", data.image_id.as_ref())
@@ -203,24 +222,24 @@ pub(super) mod tests {
             private_ip: "10.0.0.4".to_owned(),
             profile_arn: None,
         };
-        Instance::new(launch, UnixMillis(now))
+        Instance::new(launch, UnixMillis(now), 0)
     }
 
     #[test]
     fn nothing_leads_back_from_an_instance_that_is_ending() {
         let mut instance = instance(1);
-        instance.enter(InstanceState::ShuttingDown, UnixMillis(2));
-        instance.enter(InstanceState::Running, UnixMillis(3));
+        instance.enter(InstanceState::ShuttingDown, UnixMillis(2), 2);
+        instance.enter(InstanceState::Running, UnixMillis(3), 3);
         assert_eq!(instance.state(), InstanceState::ShuttingDown);
-        instance.enter(InstanceState::Terminated, UnixMillis(4));
-        instance.enter(InstanceState::ShuttingDown, UnixMillis(5));
+        instance.enter(InstanceState::Terminated, UnixMillis(4), 4);
+        instance.enter(InstanceState::ShuttingDown, UnixMillis(5), 5);
         assert_eq!(instance.state(), InstanceState::Terminated);
     }
 
     #[test]
     fn an_earlier_view_shows_the_earlier_state() {
         let mut instance = instance(10);
-        instance.enter(InstanceState::Running, UnixMillis(20));
+        instance.enter(InstanceState::Running, UnixMillis(20), 20);
         assert_eq!(instance.state_at(UnixMillis(9)), None);
         assert_eq!(instance.state_at(UnixMillis(19)), Some(InstanceState::Pending));
         assert_eq!(instance.state_at(UnixMillis(20)), Some(InstanceState::Running));

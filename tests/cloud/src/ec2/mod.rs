@@ -24,7 +24,7 @@ mod xml;
 
 pub use client::{Control, ControlError, QueryAnswer};
 pub use fault::{Fault, FaultKind};
-pub use instance::InstanceState;
+pub use instance::{InstanceState, StateChange};
 use launch_data::LaunchData;
 pub use query::Query;
 pub use refusal::Refusal;

@@ -36,6 +36,8 @@ pub(super) struct Region {
     tokens: BTreeMap<String, (Query, String)>,
     /// How many instances were ever launched.
     pub(super) launches: u64,
+    /// How many changes of state there were, launches included.
+    changes: u64,
 }
 
 /// What a launch request came to.
@@ -57,6 +59,15 @@ impl Region {
             instances: BTreeMap::new(),
             tokens: BTreeMap::new(),
             launches: 0,
+            changes: 0,
+        }
+    }
+
+    /// An instance enters a state, if that leads on from the one that it is in.
+    pub(super) fn enter(&mut self, id: &str, state: InstanceState, now: UnixMillis) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            self.changes += 1;
+            instance.enter(state, now, self.changes);
         }
     }
 
@@ -83,7 +94,8 @@ impl Region {
         }
         let launch = self.launch(query, token.clone())?;
         let id = launch.id.clone();
-        self.instances.insert(id.clone(), Instance::new(launch, now));
+        self.changes += 1;
+        self.instances.insert(id.clone(), Instance::new(launch, now, self.changes));
         self.launches += 1;
         if let Some(token) = token {
             self.tokens.insert(token, (request, id.clone()));
@@ -269,11 +281,22 @@ mod tests {
         let mut region = region();
         let form = format!("{RUN}&ClientToken=one");
         let Ok(Ran::New(first)) = run(&mut region, &form) else { panic!("not launched") };
-        let instance = region.instances.get_mut(&first).unwrap();
-        instance.enter(InstanceState::Terminated, NOW);
+        region.enter(&first, InstanceState::Terminated, NOW);
         let Ok(Ran::Same(second)) = run(&mut region, &form) else { panic!("launched again") };
         assert_eq!(first, second);
         assert_eq!(region.launches, 1);
+    }
+
+    #[test]
+    fn changes_within_one_millisecond_have_an_order() {
+        let mut region = region();
+        let Ok(Ran::New(first)) = run(&mut region, RUN) else { panic!("not launched") };
+        region.enter(&first, InstanceState::ShuttingDown, NOW);
+        let Ok(Ran::New(second)) = run(&mut region, RUN) else { panic!("not launched") };
+        let orders = |id: &str| -> Vec<u64> {
+            region.instances[id].history().iter().map(|change| change.order).collect()
+        };
+        assert_eq!((orders(&first), orders(&second)), (vec![1, 2], vec![3]));
     }
 
     #[test]

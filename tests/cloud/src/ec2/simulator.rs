@@ -277,8 +277,8 @@ impl Inner {
         state: InstanceState,
         reason: Option<(&'static str, &'static str)>,
     ) {
+        self.region.enter(id, state, now());
         if let Some(instance) = self.region.instances.get_mut(id) {
-            instance.enter(state, now());
             instance.reason = instance.reason.or(reason);
         }
     }
@@ -302,6 +302,7 @@ impl Inner {
         InstanceView {
             id: instance.launch.id.clone(),
             state: instance.state(),
+            history: instance.history().to_vec(),
             client_token: instance.launch.token.clone(),
             tags: instance.launch.data.tags.clone(),
             instance_type: instance.launch.instance_type.clone(),

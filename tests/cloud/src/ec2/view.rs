@@ -1,6 +1,6 @@
 //! What the control interface shows of the simulation.
 
-use super::InstanceState;
+use super::{InstanceState, StateChange};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -37,6 +37,8 @@ pub struct InstanceView {
     pub id: String,
     /// The state that it is in, without the lag that the EC2 calls show.
     pub state: InstanceState,
+    /// Every state that it was in, from its launch on.
+    pub history: Vec<StateChange>,
     /// The token that it was launched with.
     pub client_token: Option<String>,
     /// Its tags.
@@ -51,6 +53,20 @@ pub struct InstanceView {
     pub enclave_launches: u64,
     /// The address of its metadata service, while it runs.
     pub imds: Option<String>,
+}
+
+impl InstanceView {
+    /// When it was launched, in the order of all instances' changes.
+    #[must_use]
+    pub fn launched(&self) -> u64 {
+        self.history.first().map_or(u64::MAX, |change| change.order)
+    }
+
+    /// When it began to end for good, in the order of all instances' changes; none while it has not.
+    #[must_use]
+    pub fn ended(&self) -> Option<u64> {
+        self.history.iter().find(|change| change.state.is_ending()).map(|change| change.order)
+    }
 }
 
 /// What can be changed while the simulation runs; what is absent stays as it is.

@@ -52,6 +52,7 @@ mod tests {
         let instance = InstanceView {
             id: "i-1".to_owned(),
             state: InstanceState::ShuttingDown,
+            history: Vec::new(),
             client_token: None,
             tags: std::collections::BTreeMap::new(),
             instance_type: "m5.xlarge".to_owned(),
