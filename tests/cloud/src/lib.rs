@@ -7,6 +7,9 @@
 //! | [`emulator`] | the process that answers for DynamoDB, its streams and S3 |
 //! | [`lambda`] | a little of AWS Lambda, for the coordinator's other shape |
 //! | [`local`] | [`LocalCloud`]: all of it together with a coordinator, for tests and for people |
+//! | [`wire`] | a proxy between our programs and all of that, which goes wrong on demand |
+//! | [`chaos`] | random schedules of requests and faults, and what must hold after each |
+//! | [`random`] | numbers that look random and are the same for the same seed |
 //! | [`processes`] | starting children that cannot outlive their parent, and finding what still runs |
 //!
 //! Nothing here is secure, and nothing is meant to be: it listens on loopback only, checks no
@@ -19,5 +22,7 @@ pub mod host;
 pub mod lambda;
 pub mod local;
 pub mod processes;
+pub mod random;
+pub mod wire;
 
 pub use local::{CloudError, LocalCloud, Options};

@@ -83,6 +83,28 @@ pub struct LiveProcess {
     pub command: String,
 }
 
+impl LiveProcess {
+    /// The name of the directory right below `dir` in which it works, or its program lies; none when
+    /// that is elsewhere.
+    #[must_use]
+    pub fn first_below(&self, dir: &Path) -> Option<String> {
+        let links = ["cwd", "exe"].map(|name| format!("/proc/{}/{name}", self.pid));
+        let paths = links.iter().filter_map(|link| fs::read_link(link).ok());
+        let mut below = paths.filter_map(|path| {
+            let first = path.strip_prefix(dir).ok()?.iter().next()?;
+            Some(first.to_string_lossy().into_owned())
+        });
+        below.next()
+    }
+
+    /// Whether it is what runs inside an enclave.
+    #[must_use]
+    pub fn is_responder(&self) -> bool {
+        let program = self.command.split(' ').next().unwrap_or_default();
+        Path::new(program).file_name().is_some_and(|name| name == "keep")
+    }
+}
+
 impl fmt::Display for LiveProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.pid, self.command)

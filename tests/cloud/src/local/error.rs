@@ -81,6 +81,12 @@ pub enum CloudError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The wire between our programs and AWS cannot be laid.
+    #[error("cannot listen for the calls of our own programs")]
+    Wire {
+        /// The system's reason.
+        source: io::Error,
+    },
     /// Processes are left that should have ended.
     #[error("still running: {}", list(left))]
     LeftRunning {

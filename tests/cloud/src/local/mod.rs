@@ -10,6 +10,7 @@ use crate::{
     ec2::{Control, SimulationView},
     emulator::{Emulator, EmulatorOptions},
     processes::{self, LiveProcess, Program},
+    wire::Wire,
 };
 use bailey_manifest::SigningKey;
 use bailey_simulated_nsm::Authority;
@@ -48,6 +49,8 @@ pub struct LocalCloud {
     ec2_process: Option<Child>,
     ec2: Control,
     clients: Clients,
+    /// What our programs call instead of the emulator and the EC2 simulator.
+    wire: Option<Wire>,
     coordinator: Option<Child>,
     /// Whether the coordinator is told of the local root.
     trusts_local_root: bool,
@@ -71,7 +74,16 @@ impl LocalCloud {
         .await
         .map_err(|source| CloudError::Emulator { source })?;
         let clients = Clients::new(emulator.url());
-        let (ec2_process, ec2) = programs::start_ec2(&options, &state, emulator.url()).await?;
+        let wire = |source| CloudError::Wire { source };
+        let mut laid = None;
+        if options.with_wire {
+            laid = Some(Wire::start(emulator.url()).await.map_err(wire)?);
+        }
+        let for_agents = laid.as_ref().map_or_else(|| emulator.url(), Wire::agents_url);
+        let (ec2_process, ec2) = programs::start_ec2(&options, &state, for_agents).await?;
+        if let Some(laid) = &mut laid {
+            laid.carry_ec2(ec2.url()).await.map_err(wire)?;
+        }
         let cloud = Self {
             options,
             state,
@@ -80,6 +92,7 @@ impl LocalCloud {
             ec2_process: Some(ec2_process),
             ec2,
             clients,
+            wire: laid,
             coordinator: None,
             trusts_local_root: true,
         };
@@ -123,22 +136,28 @@ impl LocalCloud {
         &self.ec2
     }
 
+    /// The wire between our programs and AWS, when there is one.
+    #[must_use]
+    pub fn wire(&self) -> Option<&Wire> {
+        self.wire.as_ref()
+    }
+
     /// The real SDK's client for the emulator's DynamoDB.
     #[must_use]
     pub fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
-        &self.clients.dynamodb
+        self.clients.dynamodb()
     }
 
     /// The real SDK's client for the emulator's streams.
     #[must_use]
     pub fn streams(&self) -> &aws_sdk_dynamodbstreams::Client {
-        &self.clients.streams
+        self.clients.streams()
     }
 
     /// The real SDK's client for the emulator's S3.
     #[must_use]
     pub fn s3(&self) -> &aws_sdk_s3::Client {
-        &self.clients.s3
+        self.clients.s3()
     }
 
     /// The environment by which a program, such as `bailey`, uses this cloud for AWS.
@@ -188,6 +207,14 @@ impl LocalCloud {
         let program = self.coordinator_program("run")?;
         self.coordinator = Some(programs::start(&program)?);
         Ok(())
+    }
+
+    /// Starts one more coordinator, with the same configuration. Dropping it kills it.
+    pub fn another_coordinator(&self) -> Result<Child, CloudError> {
+        programs::start(&Program {
+            log: self.log("another-coordinator.log"),
+            ..self.coordinator_program()?
+        })
     }
 
     /// The coordinator's process, while it runs.
@@ -240,6 +267,20 @@ impl LocalCloud {
         processes::of(&self.state.join("hosts").join(instance_id))
     }
 
+    /// The responder of every enclave that runs, with the id of its instance.
+    #[must_use]
+    pub fn enclaves(&self) -> Vec<(String, LiveProcess)> {
+        let hosts = self.state.join("hosts");
+        let running = processes::of(&hosts).into_iter().filter(LiveProcess::is_responder);
+        running.filter_map(|process| Some((process.first_below(&hosts)?, process))).collect()
+    }
+
+    /// The command line, which shows and checks what an enclave's owner sees.
+    #[must_use]
+    pub fn cli(&self) -> &Path {
+        &self.options.binaries.cli
+    }
+
     /// The simulation's state.
     pub async fn simulation(&self) -> Result<SimulationView, CloudError> {
         self.ec2.state().await.map_err(|source| CloudError::Ec2 { source })
@@ -269,6 +310,10 @@ impl LocalCloud {
         let mut environment: BTreeMap<String, OsString> =
             self.env().into_iter().map(|(name, value)| (name, value.into())).collect();
         environment.insert(processes::ENVIRONMENT.to_owned(), self.state.clone().into());
+        if let Some(wire) = &self.wire {
+            environment.insert("AWS_ENDPOINT_URL".to_owned(), wire.coordinators_url().into());
+            environment.insert("AWS_ENDPOINT_URL_EC2".to_owned(), wire.ec2_url().into());
+        }
         Ok(Program {
             path: self.options.binaries.coordinator.clone(),
             arguments: vec![shape.into(), "--config".into(), config.into()],

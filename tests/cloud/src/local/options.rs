@@ -24,6 +24,8 @@ pub struct Options {
     pub pending: Duration,
     /// By how much `DescribeInstances` lags behind.
     pub describe_lag: Duration,
+    /// Whether coordinators and agents call AWS over a wire that can go wrong.
+    pub with_wire: bool,
     /// More keys of the coordinator's configuration.
     pub coordinator_settings: toml::Table,
     /// More keys of the agents' configuration.
@@ -40,6 +42,7 @@ impl Options {
             names: Names::with_prefix(""),
             pending: Duration::from_millis(300),
             describe_lag: Duration::ZERO,
+            with_wire: false,
             coordinator_settings: toml::Table::new(),
             agent_settings: settings([("poll_converging_ms", 200), ("poll_idle_ms", 500)]),
         })

@@ -13,9 +13,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 /// The real SDK's clients, pointed at the emulator.
 #[derive(Clone, Debug)]
 pub struct Clients {
-    pub(super) dynamodb: aws_sdk_dynamodb::Client,
-    pub(super) s3: aws_sdk_s3::Client,
-    pub(super) streams: aws_sdk_dynamodbstreams::Client,
+    dynamodb: aws_sdk_dynamodb::Client,
+    s3: aws_sdk_s3::Client,
+    streams: aws_sdk_dynamodbstreams::Client,
 }
 
 impl Clients {
@@ -46,6 +46,24 @@ impl Clients {
             dynamodb: aws_sdk_dynamodb::Client::from_conf(database.build()),
             s3: aws_sdk_s3::Client::from_conf(objects.build()),
         }
+    }
+
+    /// The real SDK's client for DynamoDB.
+    #[must_use]
+    pub fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
+        &self.dynamodb
+    }
+
+    /// The real SDK's client for S3.
+    #[must_use]
+    pub fn s3(&self) -> &aws_sdk_s3::Client {
+        &self.s3
+    }
+
+    /// The real SDK's client for DynamoDB's streams.
+    #[must_use]
+    pub fn streams(&self) -> &aws_sdk_dynamodbstreams::Client {
+        &self.streams
     }
 
     /// Writes an object and returns its version.

@@ -96,6 +96,24 @@ impl LocalCloud {
         Ok(item.map(items::to_json))
     }
 
+    /// Every record.
+    pub async fn records(&self) -> Result<Vec<Record>, CloudError> {
+        self.scan(&self.names().enclaves_table).await
+    }
+
+    /// The keys of all objects below a prefix.
+    pub async fn keys(&self, bucket: &str, prefix: &str) -> Result<Vec<String>, CloudError> {
+        let pages = self.s3().list_objects_v2().bucket(bucket).prefix(prefix);
+        let mut pages = pages.into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(CloudError::aws(format!("list s3://{bucket}/{prefix}")))?;
+            let objects = page.contents.unwrap_or_default();
+            keys.extend(objects.into_iter().filter_map(|object| object.key));
+        }
+        Ok(keys)
+    }
+
     /// Waits until the record is as `wanted` says, looking at it every 50 ms.
     ///
     /// `what` names that for people, for the error after `limit`.

@@ -22,3 +22,4 @@ mod pausing;
 mod repeats;
 mod restarts;
 mod system;
+mod wire;

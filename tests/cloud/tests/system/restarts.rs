@@ -1,6 +1,5 @@
 //! Programs that are killed at the worst moment.
 
-use crate::images;
 use crate::system::{LIMIT, System, record, seed_record};
 use bailey_local_cloud::{ec2::FaultKind, local::Record};
 use bailey_model::{S3Location, report::Report};
@@ -62,7 +61,7 @@ async fn a_lost_answer_to_a_launch_is_asked_for_again_and_launches_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_coordinators_at_once_launch_each_record_once() {
     let system = System::start().await;
-    let mut second = second_coordinator(&system);
+    let mut second = system.another_coordinator().unwrap();
     let ids = ["one", "two", "three"];
     for id in ids {
         system.put_record(&record(id, &json!({}))).await.unwrap();
@@ -87,7 +86,7 @@ async fn two_coordinators_at_once_launch_each_record_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_coordinators_at_once_renew_nonces_into_one_chain_of_reports() {
     let system = System::start_with(&[("reattest_interval_s", 1)], &[]).await;
-    let mut second = second_coordinator(&system);
+    let mut second = system.another_coordinator().unwrap();
     system.put_record(&record("both", &json!({}))).await.unwrap();
     let is_fifth = |record: &Record| {
         assert_ne!(record.get("phase").unwrap_or_default(), "DEGRADED", "a nonce was missed");
@@ -108,19 +107,6 @@ async fn two_coordinators_at_once_renew_nonces_into_one_chain_of_reports() {
         previous = Some(hex::encode(sha2::Sha256::digest(&stored)));
     }
     system.destroy_all(&["both"]).await;
-}
-
-/// Another coordinator with the same configuration.
-fn second_coordinator(system: &System) -> tokio::process::Child {
-    tokio::process::Command::new(images::program("bailey-coordinator"))
-        .arg("run")
-        .arg("--config")
-        .arg(system.state_dir().join("coordinator.toml"))
-        .envs(system.env())
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use crate::images;
 use bailey_local_cloud::{
+    chaos,
     ec2::SimulationView,
     local::{LocalCloud, Options, Record},
 };
@@ -51,6 +52,21 @@ impl System {
         for (name, value) in agents {
             options.agent_settings.insert((*name).to_owned(), toml::Value::Integer(*value));
         }
+        Self::of(options).await
+    }
+
+    /// A system whose programs call AWS over a wire that can go wrong, with the quick deadlines of a
+    /// chaotic schedule; its coordinator is not started.
+    pub(crate) async fn with_wire() -> Self {
+        let mut options = Options::find().unwrap();
+        options.with_wire = true;
+        for (name, value) in chaos::settings() {
+            options.coordinator_settings.insert(name.to_owned(), value.into());
+        }
+        Self::of(options).await
+    }
+
+    async fn of(options: Options) -> Self {
         let cloud = LocalCloud::start(options).await.unwrap();
         cloud.upload_eif("test.eif", images::good().bytes.clone()).await.unwrap();
         Self { cloud }
