@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub const LIMIT: Duration = Duration::from_mins(4);
 
 /// How often to look: nothing tells when all parts of the cloud have done their work.
-const LOOK_PERIOD: Duration = Duration::from_millis(100);
+const LOOK_PERIOD: Duration = Duration::from_millis(200);
 
 /// What was found when everything was to have come to rest.
 #[derive(Clone, Debug, Default)]

@@ -35,8 +35,8 @@ pub fn settings() -> [(&'static str, i64); 4] {
 
 /// The longest pause between two events.
 const LONGEST_PAUSE_MS: u64 = 300;
-/// How long a coordinator may take to come to the write at which it is to be killed.
-const KILL_LIMIT: Duration = Duration::from_secs(1);
+/// How long a coordinator may take to come to the write at which something is to happen.
+const HOLD_LIMIT: Duration = Duration::from_secs(1);
 
 impl Schedule {
     /// Goes through the schedule in a cloud that has a wire.
@@ -60,6 +60,10 @@ impl Schedule {
             if let Some(id) = course.random.pick(&ids) {
                 course.disturb(cloud, id).await?;
             }
+        }
+        // Nothing that is asked later hides what becomes of these.
+        for _ in 0..2 {
+            course.write_in_between(cloud).await?;
         }
         course.calm(cloud).await?;
         let coordinators = 1 + u64::from(course.another.is_some());
@@ -95,7 +99,7 @@ struct Course {
 impl Course {
     /// One event.
     async fn disturb(&mut self, cloud: &mut LocalCloud, id: &str) -> Result<(), ChaosError> {
-        match self.random.below(20) {
+        match self.random.below(23) {
             0..=3 => self.web_app.deploy(cloud, id).await.map_err(ChaosError::Cloud),
             4 => self.web_app.annotate(cloud, id).await.map_err(ChaosError::Cloud),
             5 => self.web_app.remove(cloud, id).await.map_err(ChaosError::Cloud),
@@ -105,7 +109,8 @@ impl Course {
             13 => self.fail_on_ec2(cloud).await,
             14..=15 => self.fail_on_the_wire(cloud),
             16 => self.second_coordinator(cloud).await,
-            17 => {
+            17..=19 => self.write_in_between(cloud).await,
+            20 => {
                 let lag = Some(self.random.below(3_000));
                 let lag = Settings { pending_ms: None, describe_lag_ms: lag };
                 cloud.ec2().set(lag).await.map_err(ChaosError::Control)
@@ -131,10 +136,30 @@ impl Course {
     async fn kill_at_a_write(&mut self, cloud: &mut LocalCloud) -> Result<(), ChaosError> {
         let side = if self.random.below(2) == 0 { Side::Before } else { Side::After };
         let held = wire(cloud)?.hold_write(None, self.random.below(4), side);
-        let held = tokio::time::timeout(KILL_LIMIT, held).await;
+        let held = tokio::time::timeout(HOLD_LIMIT, held).await;
         cloud.kill_coordinator().await;
         drop(held);
         cloud.start_coordinator().map_err(ChaosError::Cloud)
+    }
+
+    /// The web app writes to the very record that a coordinator has read, decided about and is about
+    /// to write.
+    async fn write_in_between(&mut self, cloud: &LocalCloud) -> Result<(), ChaosError> {
+        let step = format!("UpdateItem {}", cloud.names().enclaves_table);
+        let held = wire(cloud)?.hold_write(Some(&step), self.random.below(3), Side::Before);
+        let Ok(Ok(held)) = tokio::time::timeout(HOLD_LIMIT, held).await else { return Ok(()) };
+        if let Some(id) = held.call.enclave_id.clone() {
+            match self.random.below(4) {
+                0 => self.web_app.deploy(cloud, &id).await.map_err(ChaosError::Cloud)?,
+                1 => self.ask(cloud, &id).await?,
+                _ => {
+                    let ask = self.web_app.ask(cloud, &id, Status::PendingDestroy);
+                    ask.await.map_err(ChaosError::Cloud)?;
+                }
+            }
+        }
+        held.pass();
+        Ok(())
     }
 
     async fn fail_on_ec2(&mut self, cloud: &LocalCloud) -> Result<(), ChaosError> {

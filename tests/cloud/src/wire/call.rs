@@ -24,6 +24,8 @@ pub struct Call {
     pub operation: String,
     /// What it is about, for people: a table or an index with the state that is written; a key.
     pub subject: String,
+    /// The id of the record or the entry that it writes, where it does.
+    pub enclave_id: Option<String>,
     pub(super) protocol: Protocol,
 }
 
@@ -50,8 +52,8 @@ impl Call {
         if let Some(target) = header("x-amz-target") {
             let operation = target.rsplit('.').next().unwrap_or(target).to_owned();
             let body = serde_json::from_slice(body).unwrap_or_default();
-            let subject = item_subject(&body);
-            return Self { party, operation, subject, protocol: Protocol::Json };
+            let (subject, enclave_id) = (item_subject(&body), item_id(&body));
+            return Self { party, operation, subject, enclave_id, protocol: Protocol::Json };
         }
         let content_type = header(header::CONTENT_TYPE.as_str()).unwrap_or_default();
         if content_type.starts_with("application/x-www-form-urlencoded") {
@@ -61,7 +63,8 @@ impl Call {
             };
             let operation = pair("Action").unwrap_or_default();
             let subject = pair("InstanceId.1").unwrap_or_default();
-            return Self { party, operation, subject, protocol: Protocol::Query };
+            let (enclave_id, protocol) = (None, Protocol::Query);
+            return Self { party, operation, subject, enclave_id, protocol };
         }
         // The first part of the path is the bucket.
         let path = head.uri.path().trim_start_matches('/');
@@ -75,7 +78,7 @@ impl Call {
             _ => "Post",
         };
         let (operation, subject) = (format!("{verb}{what}"), path.to_owned());
-        Self { party, operation, subject, protocol: Protocol::Objects }
+        Self { party, operation, subject, enclave_id: None, protocol: Protocol::Objects }
     }
 
     /// What it does in the life of an enclave, whichever enclave that is: an operation, and for a
@@ -115,11 +118,21 @@ const WRITES: [&str; 9] = [
     "UpdateItem",
 ];
 
+/// The call itself, or the first one of a transaction.
+fn first(body: &Value) -> &Value {
+    let first = body.pointer("/TransactItems/0");
+    first.and_then(Value::as_object).and_then(|item| item.values().next()).unwrap_or(body)
+}
+
+fn item_id(body: &Value) -> Option<String> {
+    let what = first(body);
+    let id = what.pointer("/Item/id/S").or_else(|| what.pointer("/Key/id/S"));
+    id.and_then(Value::as_str).map(str::to_owned)
+}
+
 /// The index or the table, and the state or the phase that is written there.
 fn item_subject(body: &Value) -> String {
-    let first = body.pointer("/TransactItems/0");
-    let first = first.and_then(Value::as_object).and_then(|item| item.values().next());
-    let what = first.unwrap_or(body);
+    let what = first(body);
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
     let index = text(what.get("IndexName"));
     if !index.is_empty() {
@@ -165,10 +178,13 @@ mod tests {
         assert_eq!(both.to_string(), "TransactWriteItems ledger LAUNCHING");
         let update = json!({
             "TableName": "enclaves",
+            "Key": { "id": { "S": "a" } },
             "ExpressionAttributeNames": { "#n7": "phase", "#read": "status" },
             "ExpressionAttributeValues": { ":v7": { "S": "RUNNING" }, ":read": { "S": "x" } },
         });
-        assert_eq!(dynamodb("UpdateItem", &update).to_string(), "UpdateItem enclaves RUNNING");
+        let update = dynamodb("UpdateItem", &update);
+        assert_eq!(update.to_string(), "UpdateItem enclaves RUNNING");
+        assert_eq!(update.enclave_id.as_deref(), Some("a"));
     }
 
     #[test]

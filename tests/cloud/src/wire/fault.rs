@@ -119,7 +119,7 @@ mod tests {
 
     fn call(party: Party, operation: &str) -> Call {
         let (operation, subject) = (operation.to_owned(), String::new());
-        Call { party, operation, subject, protocol: Protocol::Json }
+        Call { party, operation, subject, enclave_id: None, protocol: Protocol::Json }
     }
 
     #[test]

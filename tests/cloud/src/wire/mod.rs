@@ -58,7 +58,7 @@ struct State {
 /// Where a coordinator's write is to be held.
 #[derive(Debug)]
 struct Stop {
-    /// Which writes count, by [`Call::step`]; all of them when absent.
+    /// Which writes count, by what their [`Call::step`] begins with; all of them when absent.
     step: Option<String>,
     /// How many of those pass before that.
     passing: u64,
@@ -71,7 +71,15 @@ struct Stop {
 pub struct Held {
     /// The call.
     pub call: Call,
-    _alive: oneshot::Sender<()>,
+    goes_on: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// Lets the call go on as if it had never been held.
+    pub fn pass(self) {
+        // Its caller may have hung up; then nobody waits for an answer.
+        let _ = self.goes_on.send(());
+    }
 }
 
 /// What is to become of a call.
@@ -138,8 +146,8 @@ impl Wire {
     }
 
     /// Holds a write of a coordinator, after so many others have passed: before it takes effect, or
-    /// when it has and is not answered yet. When a step is named, as [`Call::step`] does, only
-    /// writes of that step count.
+    /// when it has and is not answered yet. Only writes count
+    /// whose [`Call::step`] begins with `step`, when there is one.
     #[must_use]
     pub fn hold_write(
         &self,
@@ -188,7 +196,8 @@ impl Shared {
             state.writes.push(call.clone());
             // One for which nobody waits any more is forgotten.
             let _ = state.stop.take_if(|stop| stop.reached.is_closed());
-            let counts = |stop: &Stop| stop.step.as_ref().is_none_or(|step| *step == call.step());
+            let counts =
+                |stop: &Stop| stop.step.as_ref().is_none_or(|step| call.step().starts_with(step));
             let reached = state.stop.take_if(|stop| counts(stop) && stop.passing == 0);
             stop = reached.map(|stop| (stop.side, stop.reached));
             if let Some(later) = state.stop.as_mut().filter(|stop| counts(stop)) {

@@ -118,10 +118,15 @@ async fn pass_on(
     plan: Plan,
 ) -> Result<Answer, Lost> {
     if let Some((side, reached)) = plan.stop {
-        if side == Side::After {
-            spend(upstream.send(&head, &body).await?).await;
-        }
-        return hold(call, reached).await;
+        let answer = match side {
+            Side::Before => None,
+            Side::After => Some(upstream.send(&head, &body).await?),
+        };
+        hold(call, reached).await?;
+        return match answer {
+            Some(answer) => Ok(streamed(answer)),
+            None => upstream.send(&head, &body).await.map(streamed),
+        };
     }
     let send = || upstream.send(&head, &body);
     let trouble = |trouble| whole(answer::error(&call, trouble));
@@ -153,13 +158,15 @@ async fn pass_on(
     }
 }
 
-/// Shows whom it concerns that the call is held, and waits until it is lost.
-async fn hold(call: Call, reached: oneshot::Sender<Held>) -> Result<Answer, Lost> {
-    let (alive, lost) = oneshot::channel::<()>();
-    // Nobody waits for it any more: then it is lost at once, with what was sent.
-    let _ = reached.send(Held { call, _alive: alive });
-    let _ = lost.await;
-    Err(Lost)
+/// Shows whom it concerns that the call is held, and waits until it goes on or is lost.
+async fn hold(call: Call, reached: oneshot::Sender<Held>) -> Result<(), Lost> {
+    let (goes_on, told) = oneshot::channel();
+    match reached.send(Held { call, goes_on }) {
+        Ok(()) => {}
+        // Nobody waits for it any more.
+        Err(held) => held.pass(),
+    }
+    told.await.map_err(|_| Lost)
 }
 
 /// Reads an answer to its end, for nobody.

@@ -60,7 +60,7 @@ async fn a_fault_on_the_wire_strikes_before_or_after_the_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_is_held_is_lost_with_its_caller_before_or_after_its_effect() {
+async fn a_call_that_is_held_is_lost_or_goes_on_before_or_after_its_effect() {
     let system = System::with_wire().await;
     for (id, side) in [("before", Side::Before), ("after", Side::After)] {
         let held = system.wire().unwrap().hold_write(None, 0, side);
@@ -71,6 +71,10 @@ async fn a_call_that_is_held_is_lost_with_its_caller_before_or_after_its_effect(
         assert_eq!(held.call.to_string(), "PutItem bailey-enclaves");
         drop(held);
         assert_eq!(system.record(id).await.unwrap().is_some(), side == Side::After);
+        let held = system.wire().unwrap().hold_write(None, 0, side);
+        let again = format!("{id}-again");
+        let (made, ()) = tokio::join!(make(&system, &again), async { held.await.unwrap().pass() });
+        assert_eq!(made, Ok(()), "it goes on when it is let");
     }
     system.end().await;
 }
