@@ -3,7 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`ec2`] | the EC2 simulator: launch templates, tokens, states, faults on demand |
-//! | [`host`] | what a running instance is here: a directory, an IMDSv2 endpoint, a real agent |
+//! | [`host`] | what a running instance is here: a directory, an IMDSv2 endpoint, a real agent; or a light host |
 //! | [`emulator`] | the process that answers for DynamoDB, its streams and S3 |
 //! | [`lambda`] | a little of AWS Lambda, for the coordinator's other shape |
 //! | [`local`] | [`LocalCloud`]: all of it together with a coordinator, for tests and for people |

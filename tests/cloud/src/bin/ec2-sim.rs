@@ -2,8 +2,10 @@
 
 use bailey_local_cloud::{
     ec2::{Place, Simulator, SimulatorOptions, serve},
-    host::HostOptions,
+    host::{HostOptions, light::LightHosts},
+    local::Clients,
 };
+use bailey_model::PcrSet;
 use bailey_runtime::{Shutdown, chain, logging};
 use clap::Parser;
 use std::{
@@ -11,7 +13,7 @@ use std::{
 };
 use tokio::net::TcpListener;
 
-/// Answers EC2's Query protocol on loopback; a running instance is a real bailey-agent.
+/// Answers EC2's Query protocol on loopback; a running instance is a real bailey-agent, or a light host.
 ///
 /// Signatures are not checked. SIGTERM and SIGINT end every instance, then the simulator.
 #[derive(Debug, Parser)]
@@ -47,6 +49,9 @@ struct Arguments {
     /// A TOML file with more keys of the agents' configuration.
     #[arg(long)]
     agent_settings: Option<PathBuf>,
+    /// Run no agents but light hosts, on which every image measures to this: JSON of index and hex.
+    #[arg(long, value_parser = measurements)]
+    light_hosts: Option<PcrSet>,
     /// The region to pretend to be in.
     #[arg(long, default_value = "eu-west-1")]
     region: String,
@@ -105,6 +110,10 @@ fn host_options(arguments: &Arguments) -> Result<HostOptions, Box<dyn Error>> {
     let beside =
         |path: &Option<PathBuf>, name| path.clone().unwrap_or_else(|| program.with_file_name(name));
     fs::create_dir_all(&arguments.state)?;
+    let light = arguments.light_hosts.clone().map(|measurements| {
+        let client = Clients::new(&arguments.endpoint_url).dynamodb;
+        LightHosts::new(&arguments.authority, measurements, client)
+    });
     Ok(HostOptions {
         state: fs::canonicalize(&arguments.state)?,
         agent: beside(&arguments.agent, "bailey-agent"),
@@ -117,7 +126,12 @@ fn host_options(arguments: &Arguments) -> Result<HostOptions, Box<dyn Error>> {
             Some(file) => toml::from_str(&fs::read_to_string(file)?)?,
             None => toml::Table::new(),
         },
+        light: light.transpose()?,
     })
+}
+
+fn measurements(json: &str) -> Result<PcrSet, serde_json::Error> {
+    serde_json::from_str(json)
 }
 
 fn absolute(path: &PathBuf) -> io::Result<PathBuf> {

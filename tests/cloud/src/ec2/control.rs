@@ -94,8 +94,9 @@ async fn spot_notice(
 ) -> StatusCode {
     match simulator.host(&id) {
         Some(host) => {
-            host.announce_interruption(now().plus(Duration::from_secs(notice.in_seconds)));
-            StatusCode::OK
+            let at = now().plus(Duration::from_secs(notice.in_seconds));
+            let is_heard = host.announce_interruption(at);
+            if is_heard { StatusCode::OK } else { StatusCode::CONFLICT }
         }
         None => StatusCode::NOT_FOUND,
     }

@@ -312,7 +312,7 @@ impl Inner {
                 .logs
                 .as_ref()
                 .map_or(0, |logs| logs.enclave_launches(&instance.launch.id)),
-            imds: host.map(|host| host.imds_url()),
+            imds: host.and_then(|host| host.imds_url()),
         }
     }
 }

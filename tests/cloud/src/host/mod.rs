@@ -7,25 +7,33 @@
 //!     poweroff                   made by the agent to shut the instance down
 //! <state>/logs/<instance id>.*   what is kept when the instance is gone
 //! ```
+//!
+//! A thousand of them fit on one machine when they are [`light`]: tasks, without an agent of their own.
 
 mod agent;
 mod files;
 mod imds;
+pub mod light;
 mod options;
+mod whole;
 
-use agent::Supervisor;
 use bailey_model::UnixMillis;
 use bailey_nitro_cli_standin::host::HostError;
-use imds::Metadata;
+use light::{LightError, LightHost};
 pub use options::{HostOptions, InstanceFacts};
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf};
+use whole::WholeHost;
 
 /// A simulated parent that runs.
 #[derive(Debug)]
 pub struct Host {
-    dir: PathBuf,
-    metadata: Metadata,
-    supervisor: Supervisor,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Light(LightHost),
+    Whole(WholeHost),
 }
 
 /// How a host came to its end by itself.
@@ -36,71 +44,78 @@ pub enum Ended {
 }
 
 impl Host {
-    /// Boots the host of an instance: its directory, its metadata service, its agent.
+    /// Boots the host of an instance: its directory, its metadata service, its agent, or a light one.
     ///
     /// A host that was halted before keeps what its agent wrote below `state`.
     pub async fn boot(options: &HostOptions, facts: InstanceFacts) -> Result<Self, BootError> {
-        let dir = options.dir(&facts.id);
-        bailey_nitro_cli_standin::host::create(&dir, &facts.host_facts(options))
-            .map_err(|source| BootError::Directory { source })?;
-        let metadata =
-            Metadata::serve(&facts).await.map_err(|source| BootError::Metadata { source })?;
-        files::write(options, &dir, metadata.url())
-            .map_err(|source| BootError::Files { dir: dir.clone(), source })?;
-        let log = options.log(&facts.id, "agent.log");
-        let program = options.agent_program(&dir, log, &facts.region);
-        let supervisor = Supervisor::start(program, dir.join(files::POWEROFF));
-        Ok(Self { dir, metadata, supervisor })
+        let kind = match &options.light {
+            Some(light) => {
+                let host = LightHost::boot(light, options, &facts);
+                Kind::Light(host.map_err(|source| BootError::Light { source })?)
+            }
+            None => Kind::Whole(WholeHost::boot(options, &facts).await?),
+        };
+        Ok(Self { kind })
     }
 
     /// Waits until the host ends by itself. Cancel-safe.
     pub async fn ended(&self) -> Ended {
-        self.supervisor.powered_off().await;
+        match &self.kind {
+            Kind::Light(host) => host.powered_off().await,
+            Kind::Whole(host) => host.powered_off().await,
+        }
         Ended::PoweredOff
     }
 
     /// Cuts the power: ends the agent, every enclave and the metadata service at once.
     pub async fn halt(&self) {
-        self.supervisor.stop().await;
-        self.metadata.stop();
-        if let Err(left) = crate::processes::end_all_of(&self.dir, HALT_LIMIT).await {
-            let left: Vec<_> = left.iter().map(ToString::to_string).collect();
-            log::error!(processes = left.join("; "); "processes of a halted host still run");
+        match &self.kind {
+            Kind::Light(host) => host.halt().await,
+            Kind::Whole(host) => host.halt().await,
         }
     }
 
     /// The agent's process, while one runs.
     #[must_use]
     pub fn agent_pid(&self) -> Option<u32> {
-        self.supervisor.pid()
+        self.whole()?.agent_pid()
     }
 
-    /// How often the agent was started.
+    /// How often the agent was started; a light host has none.
     #[must_use]
     pub fn agent_starts(&self) -> u64 {
-        self.supervisor.starts()
+        self.whole().map_or(0, WholeHost::agent_starts)
     }
 
     /// Kills the agent; false when none runs.
     #[must_use]
     pub fn kill_agent(&self) -> bool {
-        self.supervisor.kill()
+        self.whole().is_some_and(WholeHost::kill_agent)
     }
 
-    /// The address of the metadata service.
+    /// The address of the metadata service, when the host has one.
     #[must_use]
-    pub fn imds_url(&self) -> String {
-        self.metadata.url().to_owned()
+    pub fn imds_url(&self) -> Option<String> {
+        self.whole().map(WholeHost::imds_url)
     }
 
-    /// Announces that the instance will be taken back at `at`.
-    pub fn announce_interruption(&self, at: UnixMillis) {
-        self.metadata.announce_interruption(at);
+    /// Announces that the instance will be taken back at `at`; false when nobody could hear of it.
+    #[must_use]
+    pub fn announce_interruption(&self, at: UnixMillis) -> bool {
+        let whole = self.whole();
+        if let Some(whole) = whole {
+            whole.announce_interruption(at);
+        }
+        whole.is_some()
+    }
+
+    fn whole(&self) -> Option<&WholeHost> {
+        match &self.kind {
+            Kind::Light(_) => None,
+            Kind::Whole(host) => Some(host),
+        }
     }
 }
-
-/// A process that got SIGKILL is gone when it next would run.
-const HALT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a host did not boot.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +133,12 @@ pub enum BootError {
         dir: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The light host could not be started.
+    #[error("the light host cannot be started")]
+    Light {
+        /// Why.
+        source: LightError,
     },
     /// The metadata service could not be started.
     #[error("the metadata service cannot be started")]

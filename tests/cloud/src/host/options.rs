@@ -1,5 +1,6 @@
 //! What hosts are made of.
 
+use super::light::LightHosts;
 use crate::processes::{self, Program};
 use bailey_model::instance_type::Resources;
 use bailey_nitro_cli_standin::host::HostFacts;
@@ -30,6 +31,8 @@ pub struct HostOptions {
     pub endpoint_url: String,
     /// More keys of the agent's configuration.
     pub agent_settings: toml::Table,
+    /// What hosts are made of when they are light; then no program above is used.
+    pub light: Option<LightHosts>,
 }
 
 impl HostOptions {

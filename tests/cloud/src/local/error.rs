@@ -87,6 +87,12 @@ pub enum CloudError {
         /// The system's reason.
         source: io::Error,
     },
+    /// What images on light hosts measure to has no JSON form.
+    #[error("the measurements of light hosts cannot be passed on")]
+    Measurements {
+        /// Why.
+        source: serde_json::Error,
+    },
     /// Processes are left that should have ended.
     #[error("still running: {}", list(left))]
     LeftRunning {

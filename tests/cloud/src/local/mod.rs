@@ -16,7 +16,7 @@ use bailey_manifest::SigningKey;
 use bailey_simulated_nsm::Authority;
 pub use error::CloudError;
 use nix::sys::signal::Signal;
-pub use options::{Binaries, Names, Options};
+pub use options::{Binaries, Names, Options, light_measurements};
 pub use setup::Clients;
 use std::{
     collections::BTreeMap,

@@ -2,6 +2,7 @@
 
 use super::CloudError;
 use crate::emulator::VENV;
+use bailey_model::{Pcr, PcrSet};
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
@@ -30,6 +31,8 @@ pub struct Options {
     pub coordinator_settings: toml::Table,
     /// More keys of the agents' configuration.
     pub agent_settings: toml::Table,
+    /// Hosts are [light](crate::host::light), and every image measures to this.
+    pub light_hosts: Option<PcrSet>,
 }
 
 impl Options {
@@ -45,6 +48,7 @@ impl Options {
             with_wire: false,
             coordinator_settings: toml::Table::new(),
             agent_settings: settings([("poll_converging_ms", 200), ("poll_idle_ms", 500)]),
+            light_hosts: None,
         })
     }
 
@@ -106,6 +110,13 @@ impl Names {
             launch_template: named("bailey-parent"),
         }
     }
+}
+
+/// What every image measures to on light hosts, when nobody chose something else: PCR0 is `01` over
+/// and over, PCR1 `02`, PCR2 `03`.
+#[must_use]
+pub fn light_measurements() -> PcrSet {
+    (0..=2).map(|index| (index, Pcr([index + 1; 48]))).collect()
 }
 
 /// Where the programs are.

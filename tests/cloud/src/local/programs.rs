@@ -84,9 +84,16 @@ fn ec2_program(
         ("--pending-ms", pending.to_string().into()),
         ("--describe-lag-ms", lag.to_string().into()),
     ];
+    let light = options.light_hosts.as_ref().map(serde_json::to_string).transpose();
+    let light = light.map_err(|source| CloudError::Measurements { source })?;
+    let light = light.map(|measurements| ("--light-hosts", OsString::from(measurements)));
     Ok(Program {
         path: binaries.ec2_sim.clone(),
-        arguments: arguments.into_iter().flat_map(|(name, value)| [name.into(), value]).collect(),
+        arguments: arguments
+            .into_iter()
+            .chain(light)
+            .flat_map(|(name, value)| [name.into(), value])
+            .collect(),
         environment: BTreeMap::from([(processes::ENVIRONMENT.to_owned(), state.into())]),
         log: state.join("logs/ec2-sim.log"),
         when_orphaned: Signal::SIGTERM,

@@ -11,6 +11,7 @@ use bailey_runtime::{chain, logging};
 use clap::{Parser, Subcommand};
 use state::StateDir;
 use std::{error::Error, path::PathBuf, process::ExitCode};
+use up::Without;
 
 /// A cloud on this machine in which Bailey runs as it does on AWS: an emulator for DynamoDB and
 /// S3, simulated EC2 instances with real agents, a coordinator.
@@ -34,6 +35,10 @@ enum Verb {
         /// Start no coordinator; records stay as they are written.
         #[arg(long)]
         without_coordinator: bool,
+        /// Run no agents and no enclaves: hosts are tasks that sign documents for images that nobody
+        /// reads. For scale only.
+        #[arg(long)]
+        light_hosts: bool,
     },
     /// End it, and check that nothing is left running.
     Down,
@@ -66,11 +71,13 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let state = StateDir::new(std::path::absolute(arguments.state)?);
     match arguments.verb {
-        Verb::Up { detach: true, without_coordinator } => {
-            up::detached(&state, without_coordinator).await?;
-        }
-        Verb::Up { detach: false, without_coordinator } => {
-            up::attached(&state, without_coordinator).await?;
+        Verb::Up { detach, without_coordinator, light_hosts } => {
+            let without = Without { coordinator: without_coordinator, whole_hosts: light_hosts };
+            if detach {
+                up::detached(&state, without).await?;
+            } else {
+                up::attached(&state, without).await?;
+            }
         }
         Verb::Down => down::down(&state).await?,
         Verb::Status { json } => return status::status(&state, json).await,

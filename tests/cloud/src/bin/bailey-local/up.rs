@@ -1,7 +1,7 @@
 //! `bailey-local up`.
 
 use crate::state::StateDir;
-use bailey_local_cloud::{CloudError, LocalCloud, Options};
+use bailey_local_cloud::{CloudError, LocalCloud, Options, local::light_measurements};
 use bailey_runtime::Shutdown;
 use std::{
     error::Error,
@@ -16,15 +16,25 @@ use std::{
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
+/// What the cloud is to go without.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Without {
+    /// A coordinator.
+    pub(crate) coordinator: bool,
+    /// Hosts with agents; they are light.
+    pub(crate) whole_hosts: bool,
+}
+
 /// Runs the cloud until a signal asks for its end.
-pub(crate) async fn attached(
-    state: &StateDir,
-    without_coordinator: bool,
-) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn attached(state: &StateDir, without: Without) -> Result<(), Box<dyn Error>> {
     refuse_second(state)?;
     let mut shutdown = Shutdown::listen()?;
     state.write_pid()?;
-    let options = Options { state: Some(state.path().to_owned()), ..Options::find()? };
+    let options = Options {
+        state: Some(state.path().to_owned()),
+        light_hosts: without.whole_hosts.then(light_measurements),
+        ..Options::find()?
+    };
     let binaries = options.binaries.clone();
     let started = tokio::select! {
         started = LocalCloud::start(options) => started,
@@ -34,7 +44,7 @@ pub(crate) async fn attached(
         }
     };
     let mut cloud = started.inspect_err(|_| state.forget())?;
-    if !without_coordinator {
+    if !without.coordinator {
         cloud.start_coordinator().inspect_err(|_| state.forget())?;
     }
     let mut variables = cloud.env();
@@ -48,10 +58,7 @@ pub(crate) async fn attached(
 }
 
 /// Starts the cloud in the background and returns when it is ready.
-pub(crate) async fn detached(
-    state: &StateDir,
-    without_coordinator: bool,
-) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn detached(state: &StateDir, without: Without) -> Result<(), Box<dyn Error>> {
     refuse_second(state)?;
     state.forget();
     std::fs::create_dir_all(state.path())?;
@@ -59,8 +66,11 @@ pub(crate) async fn detached(
     let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("up").arg("--state").arg(state.path());
-    if without_coordinator {
+    if without.coordinator {
         command.arg("--without-coordinator");
+    }
+    if without.whole_hosts {
+        command.arg("--light-hosts");
     }
     // A group of its own: the interrupt of a terminal is not meant for it.
     command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
