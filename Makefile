@@ -1,6 +1,6 @@
 # Every task of a developer, by name. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: bench build chaos clean demo deny dev docs eif-oracle fuzz help lint model report-check setup test
+.PHONY: bench build chaos clean demo deny dev docs eif-oracle fuzz help lint model report-check scale setup test
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: build ## Every test
 
 chaos: build ## Random schedules with faults, on the model and on real processes (long)
 	@scripts/chaos
+
+scale: setup ## 1,000 records at once on light hosts: memory, and time from event to launch
+	@scripts/scale
 
 model: ## Every order of events in small worlds, by the lifecycle's own decisions
 	@scripts/model

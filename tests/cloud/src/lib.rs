@@ -10,6 +10,7 @@
 //! | [`wire`] | a proxy between our programs and all of that, which goes wrong on demand |
 //! | [`chaos`] | random schedules of requests and faults, and what must hold after each |
 //! | [`random`] | numbers that look random and are the same for the same seed |
+//! | [`scale`], [`timing`] | many records at once; what the coordinator itself takes |
 //! | [`processes`] | starting children that cannot outlive their parent, and finding what still runs |
 //!
 //! Nothing here is secure, and nothing is meant to be: it listens on loopback only, checks no
@@ -24,5 +25,7 @@ pub mod local;
 pub mod processes;
 pub mod random;
 pub mod wire;
+pub mod scale;
+pub mod timing;
 
 pub use local::{CloudError, LocalCloud, Options};

@@ -111,7 +111,7 @@ fn host_options(arguments: &Arguments) -> Result<HostOptions, Box<dyn Error>> {
         |path: &Option<PathBuf>, name| path.clone().unwrap_or_else(|| program.with_file_name(name));
     fs::create_dir_all(&arguments.state)?;
     let light = arguments.light_hosts.clone().map(|measurements| {
-        let client = Clients::new(&arguments.endpoint_url).dynamodb;
+        let client = Clients::new(&arguments.endpoint_url).dynamodb().clone();
         LightHosts::new(&arguments.authority, measurements, client)
     });
     Ok(HostOptions {

@@ -54,6 +54,8 @@ pub struct LocalCloud {
     coordinator: Option<Child>,
     /// Whether the coordinator is told of the local root.
     trusts_local_root: bool,
+    /// What the coordinator takes for the addresses of AWS and of EC2, where that is not what they are.
+    coordinator_route: Option<(String, String)>,
 }
 
 impl LocalCloud {
@@ -95,6 +97,7 @@ impl LocalCloud {
             wire: laid,
             coordinator: None,
             trusts_local_root: true,
+            coordinator_route: None,
         };
         cloud.set_up().await?;
         Ok(cloud)
@@ -194,8 +197,14 @@ impl LocalCloud {
         self.trusts_local_root = false;
     }
 
+    /// From its next start on the coordinator reaches AWS and EC2 by these addresses, which must lead
+    /// there; directly when there are none.
+    pub fn route_coordinator(&mut self, through: Option<(&str, &str)>) {
+        self.coordinator_route = through.map(|(aws, ec2)| (aws.to_owned(), ec2.to_owned()));
+    }
+
     /// Gives the coordinator another setting, from its next start on.
-    pub fn configure_coordinator(&mut self, key: &str, value: &str) {
+    pub fn configure_coordinator(&mut self, key: &str, value: impl Into<toml::Value>) {
         self.options.coordinator_settings.insert(key.to_owned(), value.into());
     }
 
@@ -313,6 +322,10 @@ impl LocalCloud {
         if let Some(wire) = &self.wire {
             environment.insert("AWS_ENDPOINT_URL".to_owned(), wire.coordinators_url().into());
             environment.insert("AWS_ENDPOINT_URL_EC2".to_owned(), wire.ec2_url().into());
+        }
+        if let Some((aws, ec2)) = &self.coordinator_route {
+            environment.insert("AWS_ENDPOINT_URL".to_owned(), aws.into());
+            environment.insert("AWS_ENDPOINT_URL_EC2".to_owned(), ec2.into());
         }
         Ok(Program {
             path: self.options.binaries.coordinator.clone(),

@@ -21,5 +21,6 @@ mod orphans;
 mod pausing;
 mod repeats;
 mod restarts;
+mod scale;
 mod system;
 mod wire;

@@ -4,7 +4,7 @@ use crate::images;
 use bailey_local_cloud::{
     chaos,
     ec2::SimulationView,
-    local::{LocalCloud, Options, Record},
+    local::{LocalCloud, Options, Record, light_measurements},
 };
 use serde_json::{Value, json};
 use std::{fmt::Write as _, ops::Deref, time::Duration};
@@ -43,12 +43,7 @@ impl System {
         coordinator: &[(&str, i64)],
         agents: &[(&str, i64)],
     ) -> Self {
-        let mut options = Options::find().unwrap();
-        let quick = [("sweep_interval_s", 2), ("stream_poll_ms", 100)];
-        for (name, value) in quick.iter().chain(coordinator) {
-            let value = toml::Value::Integer(*value);
-            options.coordinator_settings.insert((*name).to_owned(), value);
-        }
+        let mut options = options(coordinator);
         for (name, value) in agents {
             options.agent_settings.insert((*name).to_owned(), toml::Value::Integer(*value));
         }
@@ -69,6 +64,15 @@ impl System {
     async fn of(options: Options) -> Self {
         let cloud = LocalCloud::start(options).await.unwrap();
         cloud.upload_eif("test.eif", images::good().bytes.clone()).await.unwrap();
+        Self { cloud }
+    }
+
+    /// A cloud of light hosts, with more settings for the coordinator. It holds no image: nobody
+    /// would read it.
+    pub(crate) async fn light(coordinator: &[(&str, i64)]) -> Self {
+        let options = Options { light_hosts: Some(light_measurements()), ..options(coordinator) };
+        let mut cloud = LocalCloud::start(options).await.unwrap();
+        cloud.start_coordinator().unwrap();
         Self { cloud }
     }
 
@@ -153,6 +157,16 @@ impl System {
         }
         text
     }
+}
+
+fn options(coordinator: &[(&str, i64)]) -> Options {
+    let mut options = Options::find().unwrap();
+    let quick = [("sweep_interval_s", 2), ("stream_poll_ms", 100)];
+    for (name, value) in quick.iter().chain(coordinator) {
+        let value = toml::Value::Integer(*value);
+        options.coordinator_settings.insert((*name).to_owned(), value);
+    }
+    options
 }
 
 /// The seed's record, to the letter.
