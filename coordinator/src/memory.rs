@@ -24,6 +24,8 @@ struct Inner {
     instances: HashMap<String, InstanceState>,
     /// Whose enclave each host runs, by the host's ARN.
     owners: HashMap<String, Owner>,
+    /// The host of each enclave, by its ARN: `owners` read the other way round.
+    hosts: HashMap<EnclaveId, String>,
     /// Tokens that nobody but this process can have sent, and never without a clear answer.
     unsent: HashSet<String>,
     /// When each token was last sent by this process.
@@ -113,14 +115,17 @@ impl Memory {
     /// then nobody else would forget it here.
     pub fn runs_on(&self, enclave_id: &EnclaveId, host: Option<&Host>) {
         let mut inner = self.lock();
-        inner.owners.retain(|_, owner| owner.enclave_id != *enclave_id);
+        inner.leave(enclave_id);
         if let Some(host) = host {
             let owner = Owner {
                 enclave_id: enclave_id.clone(),
                 instance_id: host.instance_id.clone(),
                 launched_at: host.launched_at,
             };
-            inner.owners.insert(host.instance_arn.clone(), owner);
+            if let Some(before) = inner.owners.insert(host.instance_arn.clone(), owner) {
+                inner.hosts.remove(&before.enclave_id);
+            }
+            inner.hosts.insert(enclave_id.clone(), host.instance_arn.clone());
         }
     }
 
@@ -133,9 +138,7 @@ impl Memory {
     /// The host on which an enclave was when this process last saw its entry.
     #[must_use]
     pub fn host_of(&self, enclave_id: &EnclaveId) -> Option<String> {
-        let inner = self.lock();
-        let owned = inner.owners.iter().find(|(_, owner)| owner.enclave_id == *enclave_id);
-        owned.map(|(arn, _)| arn.clone())
+        self.lock().hosts.get(enclave_id).cloned()
     }
 
     /// Every known host's owner, with what EC2 said last about its instance.
@@ -174,7 +177,9 @@ impl Memory {
     pub fn forget(&self, instance_arn: &str, instance_id: &str) {
         let mut inner = self.lock();
         inner.desired.remove(instance_arn);
-        inner.owners.remove(instance_arn);
+        if let Some(owner) = inner.owners.remove(instance_arn) {
+            inner.leave(&owner.enclave_id);
+        }
         inner.instances.remove(instance_id);
     }
 
@@ -246,6 +251,15 @@ impl Memory {
     }
 }
 
+impl Inner {
+    /// Notes that the enclave is on no host.
+    fn leave(&mut self, enclave_id: &EnclaveId) {
+        if let Some(arn) = self.hosts.remove(enclave_id) {
+            self.owners.remove(&arn);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,10 +313,16 @@ mod tests {
         };
         memory.runs_on(&id, Some(&host("i-1")));
         assert_eq!(memory.owner("arn/i-1"), Some(id.clone()));
+        assert_eq!(memory.host_of(&id).as_deref(), Some("arn/i-1"));
         memory.runs_on(&id, Some(&host("i-2")));
         assert_eq!(memory.owner("arn/i-1"), None);
+        assert_eq!(memory.host_of(&id).as_deref(), Some("arn/i-2"));
+        // What is forgotten of a host that it left earlier takes nothing from it.
+        memory.forget("arn/i-1", "i-1");
+        assert_eq!(memory.host_of(&id).as_deref(), Some("arn/i-2"));
         memory.runs_on(&id, None);
         assert_eq!(memory.owners(), []);
+        assert_eq!(memory.host_of(&id), None);
     }
 
     #[test]
