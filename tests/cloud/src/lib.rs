@@ -24,8 +24,8 @@ pub mod lambda;
 pub mod local;
 pub mod processes;
 pub mod random;
-pub mod wire;
 pub mod scale;
 pub mod timing;
+pub mod wire;
 
 pub use local::{CloudError, LocalCloud, Options};

@@ -222,7 +222,7 @@ impl LocalCloud {
     pub fn another_coordinator(&self) -> Result<Child, CloudError> {
         programs::start(&Program {
             log: self.log("another-coordinator.log"),
-            ..self.coordinator_program()?
+            ..self.coordinator_program("run")?
         })
     }
 
