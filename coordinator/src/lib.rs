@@ -23,3 +23,4 @@ pub mod store;
 pub mod streams;
 pub mod sweep;
 pub mod tick;
+pub mod wake;

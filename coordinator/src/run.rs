@@ -8,13 +8,14 @@ use crate::{
     queue::{Queue, Work},
     shortages::Shortages,
     store::{Hosts, Images, Ledger, Records, Reports, StoreError},
-    streams::{Follower, StreamError},
+    streams::{Follower, StreamError, image},
     tick::{Coordinator, Next},
+    wake,
 };
 use aws_config::SdkConfig;
 use aws_sdk_dynamodbstreams::types::Record;
 use bailey_model::hosts::OBSERVED_PREFIX;
-use bailey_runtime::{Shutdown, aws, chain, now};
+use bailey_runtime::{Shutdown, aws, calls::Calls, chain, now};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time::MissedTickBehavior};
 
@@ -85,12 +86,13 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let sdk = aws::load(None).await;
     let coordinator = Arc::new(connect(&config, &sdk).await?);
     let queue = Queue::default();
+    coordinator.metrics.watch(&queue);
     let poll = Duration::from_millis(config.stream_poll_ms);
 
     // The followers are in place before the first sweep, so that nothing falls between the two.
     let mut tasks = JoinSet::new();
     for table in [&config.enclaves_table, &config.hosts_table] {
-        let follower = follower(&sdk, table).await?;
+        let follower = follower(&sdk, coordinator.metrics.calls(), table).await?;
         let (each, lost) = (queue.clone(), queue.clone());
         let coordinator = Arc::clone(&coordinator);
         tasks.spawn(follower.follow(
@@ -136,17 +138,19 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 }
 
 async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, RunError> {
-    let ec2 = ec2::Client::new(sdk).map_err(RunError::Ec2Client)?;
+    let metrics = Arc::new(Metrics::default());
+    let calls = metrics.calls();
+    let ec2 = ec2::Client::new(sdk, calls.clone()).map_err(RunError::Ec2Client)?;
     let name = &config.launch_template;
     let version = ec2
         .default_template_version(name)
         .await
         .map_err(|source| RunError::Template { name: name.clone(), source })?;
-    let dynamodb = aws_sdk_dynamodb::Client::new(sdk);
+    let dynamodb = aws::dynamodb(sdk, calls);
     let records = Records::open(dynamodb.clone(), config.enclaves_table.clone())
         .await
         .map_err(RunError::Records)?;
-    let s3 = aws::s3(sdk);
+    let s3 = aws::counted_s3(sdk, calls);
     Ok(Coordinator {
         config: config.lifecycle(version).map_err(RunError::Config)?,
         records,
@@ -156,35 +160,43 @@ async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, RunErr
         reports: Reports::new(s3, config.reports_bucket.clone()),
         ec2,
         shortages: Shortages::default(),
-        metrics: Arc::new(Metrics::default()),
+        metrics,
         memory: Memory::beginning(now()),
     })
 }
 
-async fn follower(sdk: &SdkConfig, table: &str) -> Result<Follower, RunError> {
-    let described = aws_sdk_dynamodb::Client::new(sdk).describe_table().table_name(table).send();
+async fn follower(sdk: &SdkConfig, calls: &Calls, table: &str) -> Result<Follower, RunError> {
+    let described = aws::dynamodb(sdk, calls).describe_table().table_name(table).send();
     let stream_arn = described
         .await
         .map_err(|source| RunError::Table { table: table.to_owned(), source: Box::new(source) })?
         .table
         .and_then(|table| table.latest_stream_arn)
         .ok_or_else(|| RunError::NoStream { table: table.to_owned() })?;
-    Follower::at_end(aws_sdk_dynamodbstreams::Client::new(sdk), stream_arn)
+    let streams = aws_sdk_dynamodbstreams::config::Builder::from(sdk).interceptor(calls.clone());
+    let streams = aws_sdk_dynamodbstreams::Client::from_conf(streams.build());
+    Follower::at_end(streams, stream_arn)
         .await
         .map_err(|source| RunError::Stream { table: table.to_owned(), source })
 }
 
-/// Wakes whom a stream's record is about.
+/// Wakes whom a stream's record is about, unless it is the echo of a write of ours.
 ///
 /// What a host reported wakes the enclave that the ledger put there, whatever the report says: a
 /// parent can get nobody else looked at. A host that this process has not met is the sweep's.
 fn wake_for(record: &Record, coordinator: &Coordinator, queue: &Queue) {
-    let Some(keys) = record.dynamodb().and_then(|change| change.keys()) else { return };
-    let key = |name: &str| keys.get(name).and_then(|value| value.as_s().ok());
-    let owner = || coordinator.memory.owner(key("pk")?.strip_prefix(OBSERVED_PREFIX)?);
-    let id = key("id").cloned().or_else(|| owner().map(String::from));
-    if let Some(id) = id {
-        queue.wake(Work::Enclave(id), Duration::ZERO);
+    let Some(change) = record.dynamodb() else { return };
+    let (old, new) = (image(change.old_image()), image(change.new_image()));
+    let key = |name: &str| change.keys()?.get(name)?.as_s().ok();
+    if let Some(id) = key("id") {
+        if !wake::is_echo(&old, &new) {
+            queue.wake(Work::Enclave(id.clone()), Duration::ZERO);
+        }
+        return;
+    }
+    let host = key("pk").and_then(|pk| pk.strip_prefix(OBSERVED_PREFIX));
+    if let Some(id) = host.and_then(|arn| coordinator.memory.owner(arn)) {
+        queue.wake(Work::Enclave(id.to_string()), wake::pause_after_report(&new));
     }
 }
 
@@ -198,7 +210,9 @@ async fn sweep_regularly(queue: Queue, interval: Duration) {
 }
 
 async fn sweep(coordinator: &Coordinator, queue: &Queue) {
-    for error in coordinator.sweep(queue).await {
+    let errors = coordinator.sweep(queue).await;
+    coordinator.metrics.swept(errors.is_empty());
+    for error in errors {
         log::warn!(error = chain(&error); "sweep is incomplete");
     }
 }
@@ -235,6 +249,7 @@ async fn serve(coordinator: &Coordinator, queue: &Queue, id: &str) {
         }
         Err(error) => {
             let reason = chain(&error);
+            coordinator.metrics.retried();
             log::warn!(enclave_id = id, error = reason.as_str(); "step failed and will be retried");
             wake(coordinator.memory.failed(id, error.to_string(), reason));
         }

@@ -3,10 +3,11 @@
 //! A stream event only says *look again*: its ids are woken, and whoever is woken reads the tables.
 //! What a stream loses or repeats therefore changes nothing; the sweep finds what it lost.
 
+use crate::wake::{Attribute, Image};
 use aws_sdk_dynamodbstreams::{
     Client,
     error::{DisplayErrorContext, ProvideErrorMetadata},
-    types::{Record, Shard, ShardIteratorType},
+    types::{AttributeValue, Record, Shard, ShardIteratorType},
 };
 use bailey_runtime::chain;
 use std::{collections::HashMap, time::Duration};
@@ -169,6 +170,26 @@ impl Follower {
             }
         }
     }
+}
+
+impl Attribute for AttributeValue {
+    fn text(&self) -> Option<&str> {
+        self.as_s().or_else(|_| self.as_n()).ok().map(String::as_str)
+    }
+
+    fn list(&self) -> Option<Vec<&Self>> {
+        self.as_l().ok().map(|values| values.iter().collect())
+    }
+
+    fn field(&self, name: &str) -> Option<&Self> {
+        self.as_m().ok()?.get(name)
+    }
+}
+
+/// The attributes of an image; none when the stream sends none.
+#[must_use]
+pub fn image(item: Option<&HashMap<String, AttributeValue>>) -> Image<'_, AttributeValue> {
+    item.into_iter().flatten().map(|(name, value)| (name.as_str(), value)).collect()
 }
 
 fn call<E>(doing: &'static str, stream_arn: &str) -> impl FnOnce(E) -> StreamError

@@ -445,6 +445,25 @@ impl Coordinator {
         let found = self.images.manifest(location).await.map_err(TickError::Store)?;
         let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
         let next = outcome::manifest_read(entry, &found, &self.config, now());
+        // When the next step is to save again, what is saved now would be read by nobody.
+        let short = self.shortages.current(now());
+        let view = View {
+            now: now(),
+            record: seen.record.as_ref(),
+            entry: Some(&next),
+            observed: None,
+            beat: None,
+            instance: None,
+            desired_written: 0,
+            fresh: fresh()?,
+            short: &short,
+            unwritable: seen.unwritten.is_some(),
+            retrying: None,
+        };
+        let next = match next_step(&view, &self.config) {
+            Step::Save(after) => *after,
+            _ => next,
+        };
         self.save(next, seen).await
     }
 

@@ -21,6 +21,7 @@ use aws_smithy_runtime_api::client::{
     http::HttpConnector, orchestrator::HttpRequest, result::ConnectorError,
 };
 use aws_smithy_types::body::SdkBody;
+use bailey_runtime::calls::Calls;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
@@ -41,6 +42,7 @@ pub struct Client {
     connector: Connector,
     provider: SharedCredentialsProvider,
     cached: Mutex<Option<Credentials>>,
+    calls: Calls,
 }
 
 /// Why a call has no answer.
@@ -141,10 +143,10 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// A client with the region and credentials of `config`.
+    /// A client with the region and credentials of `config`, whose calls are counted.
     ///
     /// `AWS_ENDPOINT_URL_EC2` or `AWS_ENDPOINT_URL` names another endpoint than AWS's.
-    pub fn new(config: &SdkConfig) -> Result<Self, ClientError> {
+    pub fn new(config: &SdkConfig, calls: Calls) -> Result<Self, ClientError> {
         let region = config.region().ok_or(ClientError::NoRegion)?.to_string();
         let provider = config.credentials_provider().ok_or(ClientError::NoCredentials)?;
         let own = std::env::var("AWS_ENDPOINT_URL_EC2")
@@ -153,7 +155,7 @@ impl Client {
         let endpoint = own.unwrap_or_else(|| regional_endpoint(&region));
         let connector =
             Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build();
-        Ok(Self { endpoint, region, connector, provider, cached: Mutex::new(None) })
+        Ok(Self { endpoint, region, connector, provider, cached: Mutex::new(None), calls })
     }
 
     /// The region that is called.
@@ -185,6 +187,7 @@ impl Client {
         let request = self
             .signed(&body, &credentials)
             .map_err(|source| CallError::Signing { action, source })?;
+        self.calls.note("EC2", action);
         let answer = self.connector.call(request).await.map_err(|source: ConnectorError| {
             CallError::Connection { action, source: source.into() }
         })?;

@@ -10,7 +10,6 @@ use nix::{
 };
 use serde_json::json;
 use sha2::Digest as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const ID: &str = "test-enclave-001";
 
@@ -173,7 +172,7 @@ async fn an_enclave_that_no_longer_answers_is_degraded_until_it_answers_again() 
     let degraded = system.becomes("silent", "DEGRADED", in_phase("DEGRADED")).await;
     assert_eq!(degraded["status"], "DEPLOYED", "older web apps see it deployed");
     let alarm = "bailey_enclaves{phase=\"DEGRADED\"} 1";
-    assert!(metrics(&system).await.lines().any(|line| line == alarm));
+    assert!(system.metrics().await.lines().any(|line| line == alarm));
 
     kill(responder, Signal::SIGCONT).unwrap();
     system.becomes("silent", "RUNNING again", in_phase("RUNNING")).await;
@@ -207,18 +206,6 @@ fn responder_of(system: &System, deployed: &Record) -> Pid {
     };
     let processes = system.processes_of(instance);
     Pid::from_raw(processes.iter().find(is_keep).unwrap_or_else(|| panic!("{processes:?}")).pid)
-}
-
-/// What the coordinator shows at the address that its log names.
-async fn metrics(system: &System) -> String {
-    let log = std::fs::read_to_string(system.log("coordinator.log")).unwrap();
-    let line = log.lines().find(|line| line.contains("metrics are served")).unwrap();
-    let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
-    let mut stream = tokio::net::TcpStream::connect(address.trim_matches('"')).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    text
 }
 
 #[tokio::test(flavor = "multi_thread")]
