@@ -13,6 +13,7 @@ mod bad_input;
 mod calls;
 mod chaos;
 mod deploy;
+mod events;
 mod histories;
 mod images;
 mod manifests;
