@@ -8,14 +8,17 @@
 //! | [`tick`] | the steps of one enclave id |
 //! | [`queue`] | which ids are to be looked at, and when |
 //! | [`streams`], [`sweep`] | where wake-ups come from |
+//! | [`wake`], [`pace`], [`backoff`] | which changes need a look, how often, and how soon again after a failure |
 //! | [`store`], [`ec2`] | tables, bucket and EC2 |
 //! | [`memory`], [`shortages`] | what is remembered to spare calls |
 //! | [`metrics`] | figures for operators |
 
+pub mod backoff;
 pub mod config;
 pub mod ec2;
 pub mod memory;
 pub mod metrics;
+pub mod pace;
 pub mod queue;
 pub mod run;
 pub mod shortages;

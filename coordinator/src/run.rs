@@ -251,7 +251,14 @@ async fn serve(coordinator: &Coordinator, queue: &Queue, id: &str) {
             let reason = chain(&error);
             coordinator.metrics.retried();
             log::warn!(enclave_id = id, error = reason.as_str(); "step failed and will be retried");
-            wake(coordinator.memory.failed(id, error.to_string(), reason));
+            wake(coordinator.memory.failed(id, error.to_string(), reason, random()));
         }
     }
+}
+
+/// A number by chance; without any chance to be had, that of the longest pause.
+fn random() -> u32 {
+    let mut bytes = [u8::MAX; 4];
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    u32::from_le_bytes(bytes)
 }
