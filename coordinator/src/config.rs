@@ -35,6 +35,8 @@ pub struct Config {
     pub manifest_keys: Vec<PathBuf>,
     /// Where `/metrics` is served over HTTP, as `address:port`; nowhere when absent.
     pub metrics_listen: Option<SocketAddr>,
+    /// ARN of the SNS topic on which failed and degraded enclaves are told; nobody is when absent.
+    pub notify_topic_arn: Option<String>,
     /// Types to fall back to, in this order, when EC2 has no capacity for the one asked for.
     #[serde(default)]
     pub fallback_types: Vec<InstanceType>,

@@ -9,7 +9,8 @@
 //! | [`queue`] | which ids are to be looked at, and when |
 //! | [`streams`], [`sweep`] | where wake-ups come from |
 //! | [`wake`], [`pace`], [`backoff`] | which changes need a look, how often, and how soon again after a failure |
-//! | [`store`], [`ec2`] | tables, bucket and EC2 |
+//! | [`store`], [`ec2`], [`sns`] | tables, bucket, EC2 and a topic; the last two through [`query`] |
+//! | [`notices`] | what people are told |
 //! | [`memory`], [`shortages`] | what is remembered to spare calls |
 //! | [`metrics`] | figures for operators |
 
@@ -18,10 +19,13 @@ pub mod config;
 pub mod ec2;
 pub mod memory;
 pub mod metrics;
+pub mod notices;
 pub mod pace;
+pub mod query;
 pub mod queue;
 pub mod run;
 pub mod shortages;
+pub mod sns;
 pub mod store;
 pub mod streams;
 pub mod sweep;

@@ -38,6 +38,7 @@ struct Inner {
     phases: BTreeSet<&'static str>,
     failures: BTreeMap<&'static str, u64>,
     missed: u64,
+    notices: BTreeMap<&'static str, u64>,
     orphans_ended: u64,
     retried: u64,
     sweeps: BTreeMap<&'static str, u64>,
@@ -104,6 +105,11 @@ impl Metrics {
         add(self.lock().sweeps.entry(outcome).or_default());
     }
 
+    /// Notes an attempt to tell people what happened.
+    pub fn told(&self, is_sent: bool) {
+        add(self.lock().notices.entry(if is_sent { SENT } else { FAILED }).or_default());
+    }
+
     fn took(&self, phase: &str, seconds: f64) {
         self.lock().taken.entry(phase.to_owned()).or_default().note(seconds);
     }
@@ -162,6 +168,10 @@ impl Metrics {
 const DONE: &str = "done";
 const INCOMPLETE: &str = "incomplete";
 
+/// How an attempt to tell people ends.
+const SENT: &str = "sent";
+const FAILED: &str = "failed";
+
 impl Inner {
     fn families(&self, calls: Vec<(Labels, u64)>) -> Vec<Family> {
         let counters = |name, help, values| Family { name, help, series: Series::Counters(values) };
@@ -170,6 +180,8 @@ impl Inner {
         let sweeps = [DONE, INCOMPLETE].into_iter().map(|outcome| {
             (label("outcome", outcome), self.sweeps.get(outcome).copied().unwrap_or_default())
         });
+        let notices =
+            self.notices.iter().map(|(outcome, count)| (label("outcome", outcome), *count));
         let taken = self.taken.iter().map(|(phase, taken)| (label("phase", phase), taken.clone()));
         vec![
             counters("api_calls", "Calls of AWS, each attempt for itself", calls),
@@ -179,6 +191,7 @@ impl Inner {
                 series: Series::Gauges(self.enclaves()),
             },
             counters("failures", "Enclaves that failed, by code", failures.collect()),
+            counters("notices", "Attempts to tell people what happened", notices.collect()),
             one(
                 "orphans_ended",
                 "Instances that no enclave owned and that were ended",

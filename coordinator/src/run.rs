@@ -2,11 +2,14 @@
 
 use crate::{
     config::{Config, ConfigError},
-    ec2::{self, ClientError, Ec2Error},
+    ec2::{self, Ec2Error},
     memory::Memory,
     metrics::{self, Metrics},
+    notices::{self, Notices, Teller},
+    query::ClientError,
     queue::{Queue, Work},
     shortages::Shortages,
+    sns::Topic,
     store::{Hosts, Images, Ledger, Records, Reports, StoreError},
     streams::{Follower, StreamError, image},
     tick::{Coordinator, Next},
@@ -14,10 +17,12 @@ use crate::{
 };
 use aws_config::SdkConfig;
 use aws_sdk_dynamodbstreams::types::Record;
-use bailey_model::hosts::OBSERVED_PREFIX;
+use bailey_model::{EnclaveId, hosts::OBSERVED_PREFIX};
 use bailey_runtime::{Shutdown, aws, calls::Calls, chain, now};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, task::JoinSet, time::MissedTickBehavior};
+use tokio::{
+    net::TcpListener, sync::mpsc::UnboundedReceiver, task::JoinSet, time::MissedTickBehavior,
+};
 
 /// Ids that are worked on at the same time. Most of a step is waiting for an answer.
 const WORKERS: usize = 32;
@@ -45,6 +50,9 @@ pub enum RunError {
         /// The table.
         table: String,
     },
+    /// There can be no SNS client.
+    #[error("cannot call SNS")]
+    Sns(#[source] ClientError),
     /// Signals cannot be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
@@ -84,7 +92,8 @@ pub enum RunError {
 pub async fn run(config: Config) -> Result<(), RunError> {
     let mut shutdown = Shutdown::listen().map_err(RunError::Signals)?;
     let sdk = aws::load(None).await;
-    let coordinator = Arc::new(connect(&config, &sdk).await?);
+    let (coordinator, told) = connect(&config, &sdk).await?;
+    let coordinator = Arc::new(coordinator);
     let queue = Queue::default();
     coordinator.metrics.watch(&queue);
     let poll = Duration::from_millis(config.stream_poll_ms);
@@ -100,6 +109,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             move |record| wake_for(record, &coordinator, &each),
             move || lost.wake(Work::Sweep, Duration::ZERO),
         ));
+    }
+    if let Some((teller, ids)) = told {
+        tasks.spawn(notices::run(teller, ids));
     }
     if let Some(address) = config.metrics_listen {
         let bound = TcpListener::bind(address).await;
@@ -137,7 +149,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     if ended_well { Ok(()) } else { Err(RunError::TaskEnded) }
 }
 
-async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, RunError> {
+/// The coordinator, and what tells people, when anything does.
+async fn connect(
+    config: &Config,
+    sdk: &SdkConfig,
+) -> Result<(Coordinator, Option<(Teller, UnboundedReceiver<EnclaveId>)>), RunError> {
     let metrics = Arc::new(Metrics::default());
     let calls = metrics.calls();
     let ec2 = ec2::Client::new(sdk, calls.clone()).map_err(RunError::Ec2Client)?;
@@ -151,18 +167,32 @@ async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, RunErr
         .await
         .map_err(RunError::Records)?;
     let s3 = aws::counted_s3(sdk, calls);
-    Ok(Coordinator {
+    let awaits_notices = config.notify_topic_arn.is_some();
+    let ledger = Ledger::new(dynamodb.clone(), config.ledger_table.clone(), awaits_notices);
+    let (notices, told) = match &config.notify_topic_arn {
+        None => (Notices::nowhere(), None),
+        Some(arn) => {
+            let topic = Topic::new(arn.clone(), sdk, calls.clone()).map_err(RunError::Sns)?;
+            let (ledger, metrics) = (ledger.clone(), Arc::clone(&metrics));
+            let teller = Teller { topic, ledger, deployment: config.deployment.clone(), metrics };
+            let (notices, ids) = Notices::channel();
+            (notices, Some((teller, ids)))
+        }
+    };
+    let coordinator = Coordinator {
         config: config.lifecycle(version).map_err(RunError::Config)?,
         records,
-        ledger: Ledger::new(dynamodb.clone(), config.ledger_table.clone()),
+        ledger,
         hosts: Hosts::new(dynamodb, config.hosts_table.clone()),
         images: Images::new(s3.clone()),
         reports: Reports::new(s3, config.reports_bucket.clone()),
         ec2,
         shortages: Shortages::default(),
         metrics,
+        notices,
         memory: Memory::beginning(now()),
-    })
+    };
+    Ok((coordinator, told))
 }
 
 async fn follower(sdk: &SdkConfig, calls: &Calls, table: &str) -> Result<Follower, RunError> {

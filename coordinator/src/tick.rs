@@ -4,6 +4,7 @@ use crate::{
     ec2::{self, Ec2Error, LaunchAnswer, Switched},
     memory::{Memory, SentBefore},
     metrics::Metrics,
+    notices::Notices,
     shortages::Shortages,
     store::{
         HostView, Hosts, Images, Ledger, Look, ReadRecord, Records, Reports, StoreError, Written,
@@ -41,6 +42,8 @@ pub struct Coordinator {
     pub shortages: Shortages,
     /// Figures for operators.
     pub metrics: Arc<Metrics>,
+    /// Where what people should know goes.
+    pub notices: Notices,
     /// What this process remembers to spare calls; losing it costs nothing else.
     pub memory: Memory,
 }
@@ -148,6 +151,7 @@ impl Coordinator {
         let mut seen = Seen { record, entry, host, launched: None, unwritten: None };
         if let Some(entry) = &seen.entry {
             self.metrics.read(entry);
+            self.notices.look_at(entry);
             let present = entry.state.host();
             self.memory.runs_on(&id, present);
             if present.map(|host| &host.instance_arn) != known.as_ref() {
@@ -314,6 +318,7 @@ impl Coordinator {
         let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
         log_change(before.as_ref(), entry);
         self.metrics.changed(before.as_ref(), entry);
+        self.notices.look_at(entry);
         self.note_intent(before.as_ref(), entry);
         let arn = |entry: &Entry| entry.state.host().map(|host| host.instance_arn.clone());
         let has = arn(entry);

@@ -19,12 +19,12 @@ pub trait Attribute: PartialEq {
     fn field(&self, name: &str) -> Option<&Self>;
 }
 
-/// How soon the progress of a host is shown. Its phases pass in moments, and a look for each would
-/// mostly show what is over.
-pub const PROGRESS_PAUSE: Duration = Duration::from_secs(2);
+/// How soon the progress of a host is shown, as often as that of a fetch is. Most phases pass in
+/// moments, and a look for each would mostly show what is over.
+pub const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
 
 /// How soon a host's report needs a look: at once, unless it says no more than that an enclave is on
-/// its way.
+/// its way, to its first answer or to its end.
 #[must_use]
 pub fn pause_after_report<V: Attribute>(report: &Image<'_, V>) -> Duration {
     let assignments = report.get("assignments").and_then(|value| value.list()).unwrap_or_default();
@@ -34,17 +34,21 @@ pub fn pause_after_report<V: Attribute>(report: &Image<'_, V>) -> Duration {
 
 /// Whether an assignment neither answers, nor ends, nor begins anew.
 fn is_on_its_way<V: Attribute>(assignment: &V) -> bool {
-    const PASSING: [HostPhase; 5] = [
+    const PASSING: [HostPhase; 6] = [
         HostPhase::Accepted,
         HostPhase::Fetching,
         HostPhase::Allocating,
         HostPhase::Starting,
         HostPhase::Attesting,
+        HostPhase::Stopping,
     ];
     let text = |name| assignment.field(name).and_then(Attribute::text);
-    text("phase").is_some_and(|found| PASSING.iter().any(|phase| phase.as_str() == found))
+    let Some(phase) = text("phase") else { return false };
+    // What ends keeps its last answer.
+    let is_answered = phase != HostPhase::Stopping.as_str() && assignment.field("answer").is_some();
+    PASSING.iter().any(|passing| passing.as_str() == phase)
+        && !is_answered
         && text("restarts").is_none_or(|restarts| restarts == "0")
-        && assignment.field("answer").is_none()
         && assignment.field("failure").is_none()
 }
 
@@ -135,13 +139,14 @@ mod tests {
     #[test]
     fn an_enclave_that_is_on_its_way_can_wait() {
         for phase in ["ACCEPTED", "FETCHING", "ALLOCATING", "STARTING", "ATTESTING"] {
-            assert_eq!(pause_s(&json!({"phase": phase, "restarts": "0"})), 2, "{phase}");
+            assert_eq!(pause_s(&json!({"phase": phase, "restarts": "0"})), 5, "{phase}");
         }
+        assert_eq!(pause_s(&json!({"phase": "STOPPING", "answer": {"sequence": "1"}})), 5);
     }
 
     #[test]
     fn an_answer_an_end_and_a_restart_are_looked_at_at_once() {
-        for phase in ["RUNNING", "STOPPING", "STOPPED", "FAILED", "NEW"] {
+        for phase in ["RUNNING", "STOPPED", "FAILED", "NEW"] {
             assert_eq!(pause_s(&json!({ "phase": phase })), 0, "{phase}");
         }
         assert_eq!(pause_s(&json!({"phase": "ATTESTING", "answer": {"sequence": "1"}})), 0);

@@ -61,6 +61,7 @@ pub(crate) fn blank(previous: Option<&Entry>, request: &Request, now: UnixMillis
         unstored: previous.and_then(|entry| entry.unstored.clone()),
         absent_since: None,
         events: previous.map(|entry| entry.events.clone()).unwrap_or_default(),
+        notified: previous.map_or(0, |entry| entry.notified),
     }
 }
 

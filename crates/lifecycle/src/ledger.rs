@@ -56,6 +56,10 @@ pub struct Entry {
     pub absent_since: Option<UnixMillis>,
     /// What happened, oldest first; the newest [`Entry::EVENTS`] are kept.
     pub events: Vec<Event>,
+    /// The number of the newest event that people were told of, or that was passed over. No decision
+    /// reads it.
+    #[serde(default)]
+    pub notified: u64,
 }
 
 impl Entry {
@@ -71,6 +75,15 @@ impl Entry {
         self.events.push(Event { number, at, generation: self.generation, text: text.into() });
         let surplus = self.events.len().saturating_sub(Self::EVENTS);
         self.events.drain(..surplus);
+    }
+
+    /// Notes one more failure to attest again, and that the enclave is degraded from now on when it was
+    /// not before.
+    pub(crate) fn note_miss(&mut self, misses_before: u32, reason: &str, now: UnixMillis) {
+        self.note(now, format!("re-attestation: {reason}"));
+        if misses_before == 0 {
+            self.note(now, "DEGRADED");
+        }
     }
 
     /// This entry in another state, with the change noted.

@@ -18,6 +18,7 @@ mod histories;
 mod images;
 mod manifests;
 mod mistakes;
+mod notices;
 mod pausing;
 mod repeats;
 mod restarts;

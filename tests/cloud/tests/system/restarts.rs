@@ -4,10 +4,7 @@ use crate::images;
 use crate::system::{LIMIT, System, record, seed_record};
 use bailey_local_cloud::{ec2::FaultKind, local::Record};
 use bailey_model::{S3Location, report::Report};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 use sha2::Digest as _;
 
@@ -164,7 +161,7 @@ async fn an_enclave_that_no_longer_answers_is_degraded_until_it_answers_again() 
     let system = silent_enclaves(100).await;
     system.put_record(&record("silent", &json!({}))).await.unwrap();
     let deployed = system.reaches("silent", "DEPLOYED").await;
-    let responder = responder_of(&system, &deployed);
+    let responder = system.responder_of(&deployed);
     kill(responder, Signal::SIGSTOP).unwrap();
     let in_phase = |phase: &'static str| {
         move |record: &Record| record.get("phase").is_some_and(|found| found == phase)
@@ -184,7 +181,7 @@ async fn an_enclave_that_never_answers_again_is_ended() {
     let system = silent_enclaves(2).await;
     system.put_record(&record("mute", &json!({}))).await.unwrap();
     let deployed = system.reaches("mute", "DEPLOYED").await;
-    kill(responder_of(&system, &deployed), Signal::SIGSTOP).unwrap();
+    kill(system.responder_of(&deployed), Signal::SIGSTOP).unwrap();
     let failed = system.reaches("mute", "FAILED").await;
     assert_eq!(failed["error"]["code"], "AttestationUnavailable");
     system.end().await;
@@ -197,15 +194,6 @@ async fn silent_enclaves(misses: i64) -> System {
     system.cloud.configure_coordinator("metrics_listen", "127.0.0.1:0");
     system.cloud.start_coordinator().unwrap();
     system
-}
-
-fn responder_of(system: &System, deployed: &Record) -> Pid {
-    let instance = deployed["deployment"]["instance_id"].as_str().unwrap();
-    let is_keep = |process: &&bailey_local_cloud::processes::LiveProcess| {
-        process.command.split(' ').any(|word| word.ends_with("/keep"))
-    };
-    let processes = system.processes_of(instance);
-    Pid::from_raw(processes.iter().find(is_keep).unwrap_or_else(|| panic!("{processes:?}")).pid)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,9 @@ use crate::images;
 use bailey_local_cloud::{
     ec2::SimulationView,
     local::{LocalCloud, Options, Record},
+    processes::LiveProcess,
 };
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, ops::Deref, time::Duration};
 use tokio::{
@@ -98,6 +100,16 @@ impl System {
         };
         let seen = tokio::time::timeout(LIMIT, seen).await;
         seen.unwrap_or_else(|_| panic!("waited in vain until {what}\n{}", self.logs()))
+    }
+
+    /// The process that answers for a deployed enclave.
+    pub(crate) fn responder_of(&self, deployed: &Record) -> Pid {
+        let instance = deployed["deployment"]["instance_id"].as_str().unwrap();
+        let is_keep =
+            |process: &&LiveProcess| process.command.split(' ').any(|word| word.ends_with("/keep"));
+        let processes = self.processes_of(instance);
+        let keep = processes.iter().find(is_keep).unwrap_or_else(|| panic!("{processes:?}"));
+        Pid::from_raw(keep.pid)
     }
 
     /// What the coordinator shows at the address that its log names.
