@@ -66,10 +66,8 @@ async fn settled(system: &System) -> Counts {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    match tokio::time::timeout(LIMIT, settled).await {
-        Ok(counts) => counts,
-        Err(_) => panic!("the coordinator does not come to rest: {}", system.metrics().await),
-    }
+    let settled = tokio::time::timeout(LIMIT, settled).await;
+    settled.expect("the coordinator comes to rest")
 }
 
 #[tokio::test(flavor = "multi_thread")]
