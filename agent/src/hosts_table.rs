@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValue},
 };
 use bailey_model::hosts::{Beat, Desired, Observed, beat_key, desired_key, observed_key};
-use bailey_runtime::items;
+use bailey_runtime::{calls::Calls, items};
 use serde::Serialize;
 use std::error::Error;
 
@@ -25,6 +25,8 @@ pub struct DynamoHostsTable {
     pub table: String,
     /// The instance's ARN.
     pub instance_arn: String,
+    /// The calls of all of the agent's clients, which the heartbeat shows.
+    pub calls: Calls,
 }
 
 impl HostsTable for DynamoHostsTable {
@@ -48,7 +50,8 @@ impl HostsTable for DynamoHostsTable {
     }
 
     async fn beat(&self, beat: &Beat) -> Result<(), TableError> {
-        self.update(beat_key(&self.instance_arn), beat).await
+        let beat = Beat { calls: self.calls.by_name(), ..beat.clone() };
+        self.update(beat_key(&self.instance_arn), &beat).await
     }
 }
 

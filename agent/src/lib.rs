@@ -41,7 +41,7 @@ pub mod vsock;
 
 use attest::VsockResponders;
 use bailey_attestation::{ChainCache, FingerprintError, RootFingerprint, TrustedRoots};
-use bailey_runtime::Shutdown;
+use bailey_runtime::{Shutdown, aws, calls::Calls};
 use command::CommandError;
 use config::{Config, ConfigError, ConfigFile};
 use hosts_table::DynamoHostsTable;
@@ -94,21 +94,23 @@ async fn ports(
     state: &StateDir,
     progress: ProgressBoard,
 ) -> Result<RealPorts, RunError> {
-    let aws = bailey_runtime::aws::load(Some(&identity.region)).await;
+    let sdk = aws::load(Some(&identity.region)).await;
     let cache = Cache::open(state.cache(), config.cache_limit_bytes())?;
     let pool = Pool {
         facts_root: config.facts_root.clone(),
         allocator_file: config.allocator_file.clone(),
         allocator_command: config.allocator_command.clone(),
     };
+    let calls = Calls::default();
     let cli = NitroCli { program: config.nitro_cli.clone() };
     Ok(Ports {
         table: Arc::new(DynamoHostsTable {
-            client: aws_sdk_dynamodb::Client::new(&aws),
+            client: aws::dynamodb(&sdk, &calls),
             table: config.hosts_table.clone(),
             instance_arn: identity.instance_arn.clone(),
+            calls: calls.clone(),
         }),
-        images: Arc::new(S3Images::new(bailey_runtime::aws::s3(&aws), cache, progress)),
+        images: Arc::new(S3Images::new(aws::counted_s3(&sdk, &calls), cache, progress)),
         enclaves: Arc::new(Parent::new(cli, pool, state.start_lock())),
         responders: Arc::new(VsockResponders {
             vsock: config.vsock()?,

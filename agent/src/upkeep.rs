@@ -88,7 +88,8 @@ pub(crate) async fn beat<T: HostsTable>(
 ) {
     let mut complaint = Complaint::default();
     loop {
-        let beat = Beat { at: bailey_runtime::now(), progress: progress.progress() };
+        let beat =
+            Beat { at: bailey_runtime::now(), progress: progress.progress(), ..Beat::default() };
         match table.beat(&beat).await {
             Ok(()) => complaint.settle(),
             Err(err) => complaint.voice_error("heartbeat not written", &err),

@@ -1,16 +1,17 @@
 //! The `bailey` command line: asks for enclaves, shows what became of them, judges their proofs.
 //!
 //! It writes what a web app would write, the request on a record, and reads what the coordinator
-//! wrote; it needs neither of them to be reachable. `verify`, `eif` and `image` work offline.
+//! wrote, `events` in the ledger too; it needs neither of them to be reachable. `verify`, `eif` and `image` work offline.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | `verbs` | one file per verb: its flags, and its steps |
 //! | `render` | what people read, as pure functions from data to text |
-//! | `watching` | which line of a deploy's life to print next |
+//! | `watching`, `following` | which line of a deploy's life, or of its events, to print next |
 //! | `evidence`, `judge`, `claims` | what `verify` reads, judges, and compares |
 //! | `history` | an enclave's chain of reports, and what is wrong with it |
-//! | `table`, `objects`, `archive` | DynamoDB, S3, and an enclave's reports in it |
+//! | `table`, `ledger` | the records, and the events in the coordinator's own table |
+//! | `objects`, `archive` | S3, and an enclave's reports in it |
 
 mod archive;
 mod call_error;
@@ -18,9 +19,11 @@ mod claims;
 mod digest;
 mod evidence;
 mod exit;
+mod following;
 mod history;
 mod instant;
 mod judge;
+mod ledger;
 mod nonce;
 mod objects;
 mod output;
@@ -37,7 +40,7 @@ mod watching;
 use clap::{Parser, Subcommand};
 use exit::{Advise, Exit, Outcome};
 use std::process::ExitCode;
-use verbs::{deploy, destroy, eif, image, ls, pause, report, resume, show, verify, watch};
+use verbs::{deploy, destroy, eif, events, image, ls, pause, report, resume, show, verify, watch};
 
 /// A control plane for AWS Nitro Enclaves: deploy enclaves, watch them, check their proofs
 #[derive(Debug, Parser)]
@@ -88,6 +91,7 @@ enum Command {
     Destroy(destroy::Args),
     #[command(subcommand)]
     Eif(eif::Command),
+    Events(events::Args),
     #[command(subcommand)]
     Image(image::Command),
     Ls(ls::Args),
@@ -111,6 +115,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Deploy(args) => on_runtime(deploy::run(args, cloud)),
         Command::Destroy(args) => on_runtime(destroy::run(args, cloud)),
         Command::Eif(command) => eif::run(command),
+        Command::Events(args) => on_runtime(events::run(args, cloud)),
         Command::Image(command) => image::run(command),
         Command::Ls(args) => on_runtime(ls::run(args, cloud)),
         Command::Pause(args) => on_runtime(pause::run(args, cloud)),

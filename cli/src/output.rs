@@ -29,6 +29,13 @@ pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<Audience, PrintError
     write(text.as_bytes())
 }
 
+/// Prints a value as one line of JSON, for programs that read along.
+pub(crate) fn print_json_line<T: Serialize>(value: &T) -> Result<Audience, PrintError> {
+    let mut text = serde_json::to_string(value).map_err(|source| PrintError::Encode { source })?;
+    text.push('\n');
+    write(text.as_bytes())
+}
+
 /// Prints bytes as they are.
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<Audience, PrintError> {
     write(bytes)

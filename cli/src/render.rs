@@ -1,5 +1,6 @@
 //! What people read: pure functions from data to text.
 
+mod events;
 mod history;
 mod instants;
 mod layout;
@@ -10,6 +11,7 @@ mod report;
 mod verification;
 mod way;
 
+pub(crate) use events::{event, missed};
 pub(crate) use history::{Saved, history, saved};
 pub(crate) use instants::instants;
 pub(crate) use list::list;

@@ -4,6 +4,7 @@ pub(crate) mod asking;
 pub(crate) mod deploy;
 pub(crate) mod destroy;
 pub(crate) mod eif;
+pub(crate) mod events;
 pub(crate) mod image;
 pub(crate) mod ls;
 pub(crate) mod pause;

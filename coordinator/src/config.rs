@@ -35,6 +35,8 @@ pub struct Config {
     pub manifest_keys: Vec<PathBuf>,
     /// Where `/metrics` is served over HTTP, as `address:port`; nowhere when absent.
     pub metrics_listen: Option<SocketAddr>,
+    /// ARN of the SNS topic on which failed and degraded enclaves are told; nobody is when absent.
+    pub notify_topic_arn: Option<String>,
     /// Types to fall back to, in this order, when EC2 has no capacity for the one asked for.
     #[serde(default)]
     pub fallback_types: Vec<InstanceType>,
@@ -50,6 +52,9 @@ pub struct Config {
     /// Seconds for which a missing record's enclave lives on.
     #[serde(default = "seconds::<60>")]
     pub absence_grace_s: u64,
+    /// Seconds from one look at all instances to the next, which every sweep would take otherwise.
+    #[serde(default = "seconds::<60>")]
+    pub ec2_interval_s: u64,
     /// Seconds for which an instance must seem to belong to nobody before it is terminated.
     #[serde(default = "seconds::<120>")]
     pub orphan_grace_s: u64,
@@ -215,7 +220,7 @@ mod tests {
         let defaults = |config: &Config| {
             let Config { sweep_interval_s, stream_poll_ms, absence_grace_s, nonce_ttl_s, .. } =
                 config;
-            let Config { orphan_grace_s, .. } = config;
+            let Config { orphan_grace_s, ec2_interval_s, .. } = config;
             let Config { reattest_interval_s, reattest_misses, deploy_timeout_s, .. } = config;
             let Config { host_timeout_s, drain_timeout_s, skew_s, .. } = config;
             [
@@ -223,6 +228,7 @@ mod tests {
                 *stream_poll_ms,
                 *absence_grace_s,
                 *orphan_grace_s,
+                *ec2_interval_s,
                 *nonce_ttl_s,
                 *reattest_interval_s,
                 u64::from(*reattest_misses),

@@ -2,10 +2,14 @@
 
 use crate::{
     config::{Config, ConfigError},
-    ec2::{self, ClientError, Ec2Error},
+    ec2::{self, Ec2Error},
     memory::Memory,
     metrics::Metrics,
+    notices::{Notices, Teller, Told},
+    pace::Pace,
+    query::ClientError,
     shortages::Shortages,
+    sns::Topic,
     store::{Hosts, Images, Ledger, Records, Reports, StoreError},
     suspects::Suspects,
     tick::Coordinator,
@@ -26,6 +30,9 @@ pub enum ConnectError {
     /// The web app's table cannot be used.
     #[error("cannot open the records")]
     Records(#[source] StoreError),
+    /// There can be no SNS client.
+    #[error("cannot call SNS")]
+    Sns(#[source] ClientError),
     /// The launch template cannot be found.
     #[error("cannot find the launch template {name}")]
     Template {
@@ -36,23 +43,40 @@ pub enum ConnectError {
     },
 }
 
-/// Connects to everything that steps are carried out with.
-pub async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, ConnectError> {
-    let ec2 = ec2::Client::new(sdk).map_err(ConnectError::Ec2Client)?;
+/// The coordinator, and what tells people, when anything does.
+pub async fn connect(
+    config: &Config,
+    sdk: &SdkConfig,
+) -> Result<(Coordinator, Option<Told>), ConnectError> {
+    let metrics = Arc::new(Metrics::default());
+    let calls = metrics.calls();
+    let ec2 = ec2::Client::new(sdk, calls.clone()).map_err(ConnectError::Ec2Client)?;
     let name = &config.launch_template;
     let version = ec2
         .default_template_version(name)
         .await
         .map_err(|source| ConnectError::Template { name: name.clone(), source })?;
-    let dynamodb = aws_sdk_dynamodb::Client::new(sdk);
+    let dynamodb = aws::dynamodb(sdk, calls);
     let records = Records::open(dynamodb.clone(), config.enclaves_table.clone())
         .await
         .map_err(ConnectError::Records)?;
-    let s3 = aws::s3(sdk);
-    Ok(Coordinator {
+    let s3 = aws::counted_s3(sdk, calls);
+    let awaits_notices = config.notify_topic_arn.is_some();
+    let ledger = Ledger::new(dynamodb.clone(), config.ledger_table.clone(), awaits_notices);
+    let (notices, told) = match &config.notify_topic_arn {
+        None => (Notices::nowhere(), None),
+        Some(arn) => {
+            let topic = Topic::new(arn.clone(), sdk, calls.clone()).map_err(ConnectError::Sns)?;
+            let (ledger, metrics) = (ledger.clone(), Arc::clone(&metrics));
+            let teller = Teller { topic, ledger, deployment: config.deployment.clone(), metrics };
+            let (notices, ids) = Notices::channel();
+            (notices, Some(Told { teller, ids }))
+        }
+    };
+    let coordinator = Coordinator {
         config: config.lifecycle(version).map_err(ConnectError::Config)?,
         records,
-        ledger: Ledger::new(dynamodb.clone(), config.ledger_table.clone()),
+        ledger,
         hosts: Hosts::new(dynamodb, config.hosts_table.clone()),
         images: Images::new(s3.clone()),
         reports: Reports::new(s3, config.reports_bucket.clone()),
@@ -61,7 +85,10 @@ pub async fn connect(config: &Config, sdk: &SdkConfig) -> Result<Coordinator, Co
         suspects: Suspects::default(),
         unknown: Suspects::default(),
         grace: Duration::from_secs(config.orphan_grace_s),
-        metrics: Arc::new(Metrics::default()),
+        looks: Pace::once_per(Duration::from_secs(config.ec2_interval_s)),
+        metrics,
+        notices,
         memory: Memory::beginning(now()),
-    })
+    };
+    Ok((coordinator, told))
 }

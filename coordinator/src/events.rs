@@ -6,10 +6,13 @@
 //! | what becomes of instances | EventBridge | AWS: "EC2 instance state-change events", "Spot Instance interruption notices", "EC2 instance rebalance recommendations", "AWS Health events" |
 //! | a tick of a clock | EventBridge | AWS: "Amazon EventBridge scheduled rules"; EventBridge Scheduler with any input of `{"sweep": true}` |
 
-use crate::subject::Subject;
-use bailey_runtime::items::wire_to_json;
+use crate::{
+    subject::Subject,
+    wake::{Attribute, Image},
+};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// What Lambda is invoked with.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -113,20 +116,71 @@ fn health(detail: &Value) -> Event {
     Event::Instances(ids.filter(|id| id.starts_with("i-")).map(news).collect())
 }
 
+/// An attribute in the form in which DynamoDB writes it itself, and events carry it.
+///
+/// Source: AWS, "DynamoDB API reference: AttributeValue".
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Wire {
+    B(String),
+    Bool(bool),
+    Bs(Vec<String>),
+    L(Vec<Self>),
+    M(BTreeMap<String, Self>),
+    N(String),
+    Ns(Vec<String>),
+    Null(bool),
+    S(String),
+    Ss(Vec<String>),
+}
+
+impl Attribute for Wire {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::N(text) | Self::S(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn list(&self) -> Option<Vec<&Self>> {
+        match self {
+            Self::L(values) => Some(values.iter().collect()),
+            _ => None,
+        }
+    }
+
+    fn field(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::M(fields) => fields.get(name),
+            _ => None,
+        }
+    }
+}
+
+/// What a stream's record says of its item.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Images {
+    keys: BTreeMap<String, Wire>,
+    old_image: BTreeMap<String, Wire>,
+    new_image: BTreeMap<String, Wire>,
+}
+
 impl Change {
     fn parse(record: &Value) -> Self {
         let change = record.get("dynamodb");
-        let part = |name: &str| change.and_then(|change| change.get(name)).map(wire_to_json);
         let sequence = change.and_then(|change| text(change, "SequenceNumber"));
+        let images = change.and_then(|change| Images::deserialize(change).ok()).unwrap_or_default();
+        let Images { keys, old_image, new_image } = &images;
         Self {
             sequence: sequence.unwrap_or_default().to_owned(),
-            subject: Subject::of(
-                &part("Keys").unwrap_or_default(),
-                part("OldImage").as_ref(),
-                part("NewImage").as_ref(),
-            ),
+            subject: Subject::of(&image(keys), &image(old_image), &image(new_image)),
         }
     }
+}
+
+fn image(item: &BTreeMap<String, Wire>) -> Image<'_, Wire> {
+    item.iter().map(|(name, value)| (name.as_str(), value)).collect()
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
@@ -149,7 +203,7 @@ mod tests {
                     "dynamodb": { "Keys": { "id": id }, "SequenceNumber": sequence } })
         };
         let payload = json!({ "Records": [
-            record("11", &json!({ "S": "enc_1" })), record("12", &json!({ "N": "5" })), { "odd": 1 },
+            record("11", &json!({ "S": "enc_1" })), record("12", &json!({ "X": "5" })), { "odd": 1 },
         ] });
         let id = || Some(Subject::Record("enc_1".to_owned()));
         let change = |sequence: &str, subject| Change { sequence: sequence.to_owned(), subject };

@@ -16,6 +16,8 @@ use crate::{
     config::Config,
     connect::{ConnectError, connect},
     events::{Change, Event, InstanceNews},
+    metrics::emf_lines,
+    notices,
     queue::{Queue, Work},
     tick::Coordinator,
     work::WORKERS,
@@ -25,6 +27,7 @@ use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write as _,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -49,12 +52,31 @@ pub enum LambdaError {
 /// Serves invocations for as long as Lambda keeps the process.
 pub async fn lambda(config: Config) -> Result<(), LambdaError> {
     let sdk = aws::load(None).await;
-    let coordinator = Arc::new(connect(&config, &sdk).await.map_err(LambdaError::Connect)?);
+    let (coordinator, told) = connect(&config, &sdk).await.map_err(LambdaError::Connect)?;
+    let (coordinator, told) = (Arc::new(coordinator), Arc::new(tokio::sync::Mutex::new(told)));
     let handler = service_fn(move |event: LambdaEvent<Value>| {
-        let coordinator = Arc::clone(&coordinator);
-        async move { handle(&coordinator, &event.payload, end_of(&event.context)).await }
+        let (coordinator, told) = (Arc::clone(&coordinator), Arc::clone(&told));
+        async move {
+            let answer = handle(&coordinator, &event.payload, end_of(&event.context)).await;
+            if let Some(told) = told.lock().await.as_mut() {
+                notices::tell_what_came(told).await;
+            }
+            print_figures(&coordinator);
+            answer
+        }
     });
     lambda_runtime::run(handler).await.map_err(LambdaError::Runtime)
+}
+
+/// Prints the figures where CloudWatch Logs takes them for metrics.
+fn print_figures(coordinator: &Coordinator) {
+    let lines = emf_lines(&coordinator.metrics, &coordinator.config.deployment, now());
+    let mut text = lines.join("\n");
+    if !text.is_empty() {
+        text.push('\n');
+        // There is nobody to tell that there is nobody to tell.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    }
 }
 
 /// When an invocation has to stop taking up work.

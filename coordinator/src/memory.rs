@@ -1,5 +1,6 @@
 //! What a running coordinator remembers to spare calls. Nothing depends on it.
 
+use crate::backoff;
 use bailey_lifecycle::{InstanceState, ledger::Host};
 use bailey_model::{EnclaveId, UnixMillis};
 use std::{
@@ -70,10 +71,6 @@ pub enum SentBefore {
 
 /// For how long an enclave at rest is not looked at: a look costs something, and nothing is expected.
 const LONGEST_REST: Duration = Duration::from_mins(10);
-
-/// The first pause after a failed step; it doubles up to the last.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LAST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Memory {
     /// The memory of a process that begins now.
@@ -226,8 +223,8 @@ impl Memory {
     }
 
     /// Notes a failed step, as what could not be done and why, and gives the pause before the next
-    /// try.
-    pub fn failed(&self, id: &str, what: String, reason: String) -> Duration {
+    /// try, of which a part is as long as `random` says.
+    pub fn failed(&self, id: &str, what: String, reason: String, random: u32) -> Duration {
         let mut inner = self.lock();
         let trouble = match inner.troubles.remove(id) {
             Some(before) if before.what == what => {
@@ -235,9 +232,9 @@ impl Memory {
             }
             _ => Trouble { times: 0, what, reason },
         };
-        let factor = 1_u32.checked_shl(trouble.times).unwrap_or(u32::MAX);
+        let pause = backoff::pause(trouble.times, random);
         inner.troubles.insert(id.to_owned(), trouble);
-        FIRST_PAUSE.saturating_mul(factor).min(LAST_PAUSE)
+        pause
     }
 
     /// Notes that steps succeed again; tells whether they had failed before.
@@ -265,14 +262,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_limit_and_start_anew_after_a_success() {
+    fn pauses_double_and_start_anew_after_a_success() {
         let memory = Memory::beginning(UnixMillis(0));
-        let fail = || memory.failed("a", "write".to_owned(), String::new());
-        let pauses: Vec<_> = (0..8).map(|_| fail().as_millis()).collect();
-        assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+        let fail = || memory.failed("a", "write".to_owned(), String::new(), u32::MAX);
+        let pauses: Vec<_> = (0..4).map(|_| fail().as_millis()).collect();
+        assert_eq!(pauses, [500, 1_000, 2_000, 4_000]);
         assert!(memory.succeeded("a"));
         assert!(!memory.succeeded("a"));
-        assert_eq!(fail(), FIRST_PAUSE);
+        assert_eq!(fail().as_millis(), 500);
     }
 
     #[test]
@@ -292,10 +289,10 @@ mod tests {
     #[test]
     fn the_reason_that_is_shown_stays_while_the_same_thing_fails() {
         let memory = Memory::beginning(UnixMillis(0));
-        memory.failed("a", "write".to_owned(), "request 1".to_owned());
-        memory.failed("a", "write".to_owned(), "request 2".to_owned());
+        memory.failed("a", "write".to_owned(), "request 1".to_owned(), 0);
+        memory.failed("a", "write".to_owned(), "request 2".to_owned(), 0);
         assert_eq!(memory.trouble("a").as_deref(), Some("request 1"));
-        memory.failed("a", "read".to_owned(), "request 3".to_owned());
+        memory.failed("a", "read".to_owned(), "request 3".to_owned(), 0);
         assert_eq!(memory.trouble("a").as_deref(), Some("request 3"));
     }
 

@@ -74,6 +74,7 @@ impl Coordinator {
             generation = suspect.generation.0; "an instance that belongs to nobody is terminated"
         );
         self.ec2.terminate(instance_id).await.map_err(SweepError::Instances)?;
+        self.metrics.orphan_ended();
         Ok(true)
     }
 }

@@ -114,6 +114,20 @@ impl Queue {
         self.shared.changed.notify_waiters();
     }
 
+    /// How many ids wait, those that are due later included.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.lock().at.len()
+    }
+
+    /// For how long the oldest work that is due has waited to be taken; zero when nothing is due.
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Duration {
+        let waiting = self.lock();
+        let oldest = waiting.due.first().map(|(at, _)| *at);
+        oldest.map(|at| now.saturating_duration_since(at)).unwrap_or_default()
+    }
+
     /// Takes the first free id that is due, or tells when the next one will be.
     fn take(&self, now: Instant) -> Result<Work, Option<Instant>> {
         let mut waiting = self.lock();
@@ -193,6 +207,18 @@ mod tests {
         tokio::time::sleep_until(end).await;
         assert_eq!(queue.next_within(patience, end).await, None);
         assert_eq!(queue.overdue(), ["a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn age_counts_from_when_the_oldest_work_was_due() {
+        let queue = Queue::default();
+        queue.wake(a(), Duration::from_secs(5));
+        queue.wake(Work::Sweep, Duration::from_secs(7));
+        assert_eq!((queue.length(), queue.age(Instant::now())), (2, Duration::ZERO));
+        let later = Instant::now() + Duration::from_secs(15);
+        assert_eq!(queue.age(later), Duration::from_secs(10));
+        assert_eq!(queue.next().await, a());
+        assert_eq!((queue.length(), queue.age(later)), (1, Duration::from_secs(8)));
     }
 
     #[tokio::test(start_paused = true)]

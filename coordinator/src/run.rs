@@ -3,16 +3,16 @@
 use crate::{
     config::Config,
     connect::{ConnectError, connect},
-    metrics,
+    metrics, notices,
     queue::{Queue, Work},
-    streams::{Follower, StreamError, to_json},
+    streams::{Follower, StreamError, image},
     subject::Subject,
     tick::Coordinator,
     work::WORKERS,
 };
 use aws_config::SdkConfig;
 use aws_sdk_dynamodbstreams::types::Record;
-use bailey_runtime::{Shutdown, aws, chain};
+use bailey_runtime::{Shutdown, aws, calls::Calls, chain};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time::MissedTickBehavior};
 
@@ -64,14 +64,16 @@ pub enum RunError {
 pub async fn run(config: Config) -> Result<(), RunError> {
     let mut shutdown = Shutdown::listen().map_err(RunError::Signals)?;
     let sdk = aws::load(None).await;
-    let coordinator = Arc::new(connect(&config, &sdk).await.map_err(RunError::Connect)?);
+    let (coordinator, told) = connect(&config, &sdk).await.map_err(RunError::Connect)?;
+    let coordinator = Arc::new(coordinator);
     let queue = Queue::default();
+    coordinator.metrics.watch(&queue);
     let poll = Duration::from_millis(config.stream_poll_ms);
 
     // The followers are in place before the first sweep, so that nothing falls between the two.
     let mut tasks = JoinSet::new();
     for table in [&config.enclaves_table, &config.hosts_table] {
-        let follower = follower(&sdk, table).await?;
+        let follower = follower(&sdk, coordinator.metrics.calls(), table).await?;
         let (each, lost) = (queue.clone(), queue.clone());
         let coordinator = Arc::clone(&coordinator);
         tasks.spawn(follower.follow(
@@ -79,6 +81,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             move |record| wake_for(record, &coordinator, &each),
             move || lost.wake(Work::Sweep, Duration::ZERO),
         ));
+    }
+    if let Some(told) = told {
+        tasks.spawn(notices::run(told));
     }
     if let Some(address) = config.metrics_listen {
         let bound = TcpListener::bind(address).await;
@@ -116,15 +121,17 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     if ended_well { Ok(()) } else { Err(RunError::TaskEnded) }
 }
 
-async fn follower(sdk: &SdkConfig, table: &str) -> Result<Follower, RunError> {
-    let described = aws_sdk_dynamodb::Client::new(sdk).describe_table().table_name(table).send();
+async fn follower(sdk: &SdkConfig, calls: &Calls, table: &str) -> Result<Follower, RunError> {
+    let described = aws::dynamodb(sdk, calls).describe_table().table_name(table).send();
     let stream_arn = described
         .await
         .map_err(|source| RunError::Table { table: table.to_owned(), source: Box::new(source) })?
         .table
         .and_then(|table| table.latest_stream_arn)
         .ok_or_else(|| RunError::NoStream { table: table.to_owned() })?;
-    Follower::at_end(aws_sdk_dynamodbstreams::Client::new(sdk), stream_arn)
+    let streams = aws_sdk_dynamodbstreams::config::Builder::from(sdk).interceptor(calls.clone());
+    let streams = aws_sdk_dynamodbstreams::Client::from_conf(streams.build());
+    Follower::at_end(streams, stream_arn)
         .await
         .map_err(|source| RunError::Stream { table: table.to_owned(), source })
 }
@@ -132,9 +139,9 @@ async fn follower(sdk: &SdkConfig, table: &str) -> Result<Follower, RunError> {
 /// Wakes whom a stream's record is about.
 fn wake_for(record: &Record, coordinator: &Coordinator, queue: &Queue) {
     let Some(change) = record.dynamodb() else { return };
-    let keys = change.keys().map(to_json).unwrap_or_default();
-    let (before, after) = (change.old_image().map(to_json), change.new_image().map(to_json));
-    if let Some(subject) = Subject::of(&keys, before.as_ref(), after.as_ref()) {
+    let keys = image(change.keys());
+    let (old, new) = (image(change.old_image()), image(change.new_image()));
+    if let Some(subject) = Subject::of(&keys, &old, &new) {
         coordinator.wake(subject, queue);
     }
 }

@@ -3,15 +3,13 @@
 //! A stream event only says *look again*: its ids are woken, and whoever is woken reads the tables.
 //! What a stream loses or repeats therefore changes nothing; the sweep finds what it lost.
 
+use crate::wake::{Attribute, Image};
 use aws_sdk_dynamodbstreams::{
     Client,
     error::{DisplayErrorContext, ProvideErrorMetadata},
-    primitives::Blob,
     types::{AttributeValue, Record, Shard, ShardIteratorType},
 };
-use bailey_runtime::{chain, items::number};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Map, Value};
+use bailey_runtime::chain;
 use std::{collections::HashMap, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -174,26 +172,24 @@ impl Follower {
     }
 }
 
-/// An item of a stream's record as JSON, as [`bailey_runtime::items::to_json`] makes it of a table's.
-pub(crate) fn to_json(item: &HashMap<String, AttributeValue>) -> Map<String, Value> {
-    item.iter().map(|(name, attribute)| (name.clone(), json(attribute))).collect()
+impl Attribute for AttributeValue {
+    fn text(&self) -> Option<&str> {
+        self.as_s().or_else(|_| self.as_n()).ok().map(String::as_str)
+    }
+
+    fn list(&self) -> Option<Vec<&Self>> {
+        self.as_l().ok().map(|values| values.iter().collect())
+    }
+
+    fn field(&self, name: &str) -> Option<&Self> {
+        self.as_m().ok()?.get(name)
+    }
 }
 
-fn json(attribute: &AttributeValue) -> Value {
-    let binary = |blob: &Blob| Value::from(STANDARD.encode(blob));
-    match attribute {
-        AttributeValue::B(blob) => binary(blob),
-        AttributeValue::Bool(value) => (*value).into(),
-        AttributeValue::Bs(blobs) => blobs.iter().map(binary).collect(),
-        AttributeValue::L(list) => list.iter().map(json).collect(),
-        AttributeValue::M(map) => Value::Object(to_json(map)),
-        AttributeValue::N(digits) => number(digits),
-        AttributeValue::Ns(numbers) => numbers.iter().map(|digits| number(digits)).collect(),
-        AttributeValue::S(text) => text.as_str().into(),
-        AttributeValue::Ss(texts) => texts.iter().map(|text| Value::from(text.as_str())).collect(),
-        // A null, or a type that came after this version.
-        _ => Value::Null,
-    }
+/// The attributes of an image; none when the stream sends none.
+#[must_use]
+pub(crate) fn image(item: Option<&HashMap<String, AttributeValue>>) -> Image<'_, AttributeValue> {
+    item.into_iter().flatten().map(|(name, value)| (name.as_str(), value)).collect()
 }
 
 fn call<E>(doing: &'static str, stream_arn: &str) -> impl FnOnce(E) -> StreamError

@@ -2,8 +2,9 @@
 //!
 //! A change only says *look again*: whoever it is about is read anew.
 
+use crate::wake::{Attribute, Image, is_echo, pause_after_report};
 use bailey_model::hosts::OBSERVED_PREFIX;
-use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// Whom a change is about.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -16,6 +17,8 @@ pub enum Subject {
         instance_arn: String,
         /// Whose enclaves it says that it runs: a few at most, and no more than a claim.
         claims: Vec<String>,
+        /// How soon that needs a look.
+        pause: Duration,
     },
 }
 
@@ -23,60 +26,72 @@ pub enum Subject {
 const MOST_CLAIMS: usize = 4;
 
 impl Subject {
-    /// Whom a change of the item with these keys is about; nobody when it is of no concern.
+    /// Whom a change of the item with these keys is about; nobody when it is of no concern, or the echo
+    /// of a coordinator's own write.
     #[must_use]
-    pub fn of(
-        keys: &Map<String, Value>,
-        _before: Option<&Map<String, Value>>,
-        after: Option<&Map<String, Value>>,
+    pub fn of<V: Attribute>(
+        keys: &Image<'_, V>,
+        old: &Image<'_, V>,
+        new: &Image<'_, V>,
     ) -> Option<Self> {
-        let key = |name: &str| keys.get(name).and_then(Value::as_str);
+        let key = |name: &str| keys.get(name).and_then(|value| value.text());
         if let Some(id) = key("id") {
-            return Some(Self::Record(id.to_owned()));
+            return (!is_echo(old, new)).then(|| Self::Record(id.to_owned()));
         }
         // Heartbeats and what coordinators write are left out.
         let instance_arn = key("pk")?.strip_prefix(OBSERVED_PREFIX)?.to_owned();
-        let assignments = after.and_then(|it| it.get("assignments")).and_then(Value::as_array);
-        let id = |assignment: &Value| Some(assignment.get("enclave_id")?.as_str()?.to_owned());
+        let assignments = new.get("assignments").and_then(|value| value.list());
+        let id = |assignment: &V| Some(assignment.field("enclave_id")?.text()?.to_owned());
         let claims = assignments.into_iter().flatten().filter_map(id).take(MOST_CLAIMS);
-        Some(Self::Host { instance_arn, claims: claims.collect() })
+        Some(Self::Host { instance_arn, claims: claims.collect(), pause: pause_after_report(new) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::events::Wire;
+    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
 
-    fn map(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
+    fn of(keys: Value, new: Value) -> Option<Subject> {
+        let item = |value| serde_json::from_value::<BTreeMap<String, Wire>>(value).unwrap();
+        let (keys, new) = (item(keys), item(new));
+        Subject::of(&image(&keys), &Image::new(), &image(&new))
+    }
+
+    fn image(item: &BTreeMap<String, Wire>) -> Image<'_, Wire> {
+        item.iter().map(|(name, value)| (name.as_str(), value)).collect()
     }
 
     #[test]
     fn a_record_is_named_by_its_id() {
-        let keys = map(json!({ "id": "enc_1" }));
-        assert_eq!(Subject::of(&keys, None, None), Some(Subject::Record("enc_1".to_owned())));
+        let found = of(json!({ "id": { "S": "enc_1" } }), json!({}));
+        assert_eq!(found, Some(Subject::Record("enc_1".to_owned())));
     }
 
     #[test]
     fn a_host_that_reports_is_named_with_its_first_claims() {
-        let keys = map(json!({ "pk": "observed#arn:i-1" }));
+        let keys = || json!({ "pk": { "S": "observed#arn:i-1" } });
         let claims = |n: usize| (0..n).map(|n| format!("enc_{n}")).collect::<Vec<_>>();
-        let assignments: Vec<_> = claims(9).iter().map(|id| json!({ "enclave_id": id })).collect();
-        let after = map(json!({ "assignments": assignments }));
-        let host = |claims| Some(Subject::Host { instance_arn: "arn:i-1".to_owned(), claims });
-        assert_eq!(Subject::of(&keys, None, Some(&after)), host(claims(4)));
-        assert_eq!(Subject::of(&keys, None, None), host(vec![]));
-        let odd = map(json!({ "assignments": [{}, { "enclave_id": 5 }, 7] }));
-        assert_eq!(Subject::of(&keys, None, Some(&odd)), host(vec![]));
+        let assigned = |id: &String| json!({ "M": { "enclave_id": { "S": id } } });
+        let assignments: Vec<_> = claims(9).iter().map(assigned).collect();
+        let host = |claims| {
+            let instance_arn = "arn:i-1".to_owned();
+            Some(Subject::Host { instance_arn, claims, pause: Duration::ZERO })
+        };
+        let new = json!({ "assignments": { "L": assignments } });
+        assert_eq!(of(keys(), new), host(claims(4)));
+        assert_eq!(of(keys(), json!({})), host(vec![]));
+        let odd = json!({ "assignments": { "L": [{ "N": "7" }, { "M": { "enclave_id": { "BOOL": true } } }] } });
+        assert_eq!(of(keys(), odd), host(vec![]));
     }
 
     #[test]
     fn heartbeats_and_our_own_items_concern_nobody() {
         for key in ["beat#arn:i-1", "desired#arn:i-1", "other"] {
-            let keys = map(json!({ "pk": key }));
-            assert_eq!(Subject::of(&keys, None, None), None, "{key}");
+            assert_eq!(of(json!({ "pk": { "S": key } }), json!({})), None, "{key}");
         }
-        assert_eq!(Subject::of(&map(json!({ "id": 5 })), None, None), None);
+        assert_eq!(of(json!({ "id": { "BOOL": true } }), json!({})), None);
     }
 }

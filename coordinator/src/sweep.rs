@@ -9,6 +9,7 @@ use crate::{
 use bailey_lifecycle::InstanceState;
 use bailey_runtime::now;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Why a sweep is incomplete; what it found is served all the same, and the next does it over.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +56,9 @@ impl Coordinator {
             Ok(ids) => ids.into_iter().for_each(wake),
             Err(error) => errors.push(SweepError::Records(error)),
         }
-        if let Err(error) = self.look_at_instances().await {
+        if self.looks.take_turn(Instant::now())
+            && let Err(error) = self.look_at_instances().await
+        {
             errors.push(error);
         }
         for (owner, state) in self.memory.owners() {

@@ -4,6 +4,8 @@ use crate::{
     ec2::{self, Ec2Error, LaunchAnswer, Switched},
     memory::{Memory, SentBefore},
     metrics::Metrics,
+    notices::Notices,
+    pace::Pace,
     shortages::Shortages,
     store::{
         HostView, Hosts, Images, Ledger, Look, ReadRecord, Records, Reports, StoreError, Written,
@@ -46,10 +48,14 @@ pub struct Coordinator {
     pub suspects: Suspects,
     /// Instances of enclaves that EC2 does not know.
     pub unknown: Suspects,
+    /// How often EC2 is asked for all instances.
+    pub looks: Pace,
     /// For how long either has to be so before it counts.
     pub grace: Duration,
     /// Figures for operators.
     pub metrics: Arc<Metrics>,
+    /// Where what people should know goes.
+    pub notices: Notices,
     /// What this process remembers to spare calls; losing it costs nothing else.
     pub memory: Memory,
 }
@@ -157,6 +163,7 @@ impl Coordinator {
         let mut seen = Seen { record, entry, host, launched: None, unwritten: None };
         if let Some(entry) = &seen.entry {
             self.metrics.read(entry);
+            self.notices.look_at(entry);
             let present = entry.state.host();
             self.memory.runs_on(&id, present);
             if present.map(|host| &host.instance_arn) != known.as_ref() {
@@ -327,6 +334,7 @@ impl Coordinator {
         let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
         log_change(before.as_ref(), entry);
         self.metrics.changed(before.as_ref(), entry);
+        self.notices.look_at(entry);
         self.note_intent(before.as_ref(), entry);
         let arn = |entry: &Entry| entry.state.host().map(|host| host.instance_arn.clone());
         let has = arn(entry);
@@ -458,6 +466,25 @@ impl Coordinator {
         let found = self.images.manifest(location).await.map_err(TickError::Store)?;
         let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
         let next = outcome::manifest_read(entry, &found, &self.config, now());
+        // When the next step is to save again, what is saved now would be read by nobody.
+        let short = self.shortages.current(now());
+        let view = View {
+            now: now(),
+            record: seen.record.as_ref(),
+            entry: Some(&next),
+            observed: None,
+            beat: None,
+            instance: None,
+            desired_written: 0,
+            fresh: fresh()?,
+            short: &short,
+            unwritable: seen.unwritten.is_some(),
+            retrying: None,
+        };
+        let next = match next_step(&view, &self.config) {
+            Step::Save(after) => *after,
+            _ => next,
+        };
         self.save(next, seen).await
     }
 

@@ -21,15 +21,15 @@ impl Coordinator {
     /// Of a host that it does not know, the host's own claims are looked at: whose enclave is where is
     /// read anew in any case, so a parent can have somebody looked at in vain, and no more.
     pub(crate) fn wake(&self, subject: Subject, queue: &Queue) -> Vec<String> {
-        let ids = match subject {
-            Subject::Record(id) => vec![id],
-            Subject::Host { instance_arn, claims } => match self.memory.owner(&instance_arn) {
-                Some(owner) => vec![owner.to_string()],
-                None => claims,
-            },
+        let (ids, pause) = match subject {
+            Subject::Record(id) => (vec![id], Duration::ZERO),
+            Subject::Host { instance_arn, claims, pause } => {
+                let owner = self.memory.owner(&instance_arn);
+                (owner.map_or(claims, |owner| vec![owner.to_string()]), pause)
+            }
         };
         for id in &ids {
-            queue.wake(Work::Enclave(id.clone()), Duration::ZERO);
+            queue.wake(Work::Enclave(id.clone()), pause);
         }
         ids
     }
@@ -53,8 +53,9 @@ impl Coordinator {
             }
             Err(error) => {
                 let reason = chain(&error);
+                self.metrics.retried();
                 log::warn!(enclave_id = id, error = reason.as_str(); "step failed and will be retried");
-                wake(self.memory.failed(id, error.to_string(), reason));
+                wake(self.memory.failed(id, error.to_string(), reason, random()));
                 Err(error)
             }
         }
@@ -63,6 +64,7 @@ impl Coordinator {
     /// Sweeps; what is incomplete is logged, and told when it is the ledger itself.
     pub(crate) async fn sweep_and_log(&self, queue: &Queue) -> Vec<SweepError> {
         let errors = self.sweep(queue).await;
+        self.metrics.swept(errors.is_empty());
         for error in &errors {
             log::warn!(error = chain(error); "sweep is incomplete");
         }
@@ -89,4 +91,11 @@ impl Coordinator {
         queue.wake(Work::Enclave(claimed.enclave_id.to_string()), Duration::ZERO);
         Ok(())
     }
+}
+
+/// A number by chance; without any chance to be had, that of the longest pause.
+fn random() -> u32 {
+    let mut bytes = [u8::MAX; 4];
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    u32::from_le_bytes(bytes)
 }

@@ -37,6 +37,18 @@ pub(crate) struct Limit {
     timeout: Option<u64>,
 }
 
+impl Limit {
+    /// When to give up.
+    pub(crate) fn deadline(self, now: Instant) -> Option<Instant> {
+        self.timeout.map(|seconds| now + Duration::from_secs(seconds))
+    }
+
+    /// How long that is; zero when it is for ever.
+    pub(crate) fn seconds(self) -> u64 {
+        self.timeout.unwrap_or_default()
+    }
+}
+
 const AFTER_HELP: &str = "\
 Prints a line for each phase, with the time since the first one. On a terminal a live line shows \
 what is going on; piped, only the lines are printed. A failure ends the watch, whatever it waits \
@@ -79,7 +91,7 @@ pub(crate) async fn follow(
     let screen = Screen::open();
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let deadline = goal.limit.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let deadline = goal.limit.deadline(Instant::now());
     let mut failures = 0;
     let mut seen_phase = None;
     loop {
@@ -138,7 +150,7 @@ fn written_at(view: &RecordView) -> UnixMillis {
 }
 
 fn timed_out(id: &EnclaveId, goal: &Goal, phase: Option<String>) -> TimeoutError {
-    TimeoutError { id: id.clone(), seconds: goal.limit.timeout.unwrap_or_default(), phase }
+    TimeoutError { id: id.clone(), seconds: goal.limit.seconds(), phase }
 }
 
 /// Why a look at the record showed nothing.

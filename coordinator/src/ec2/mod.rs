@@ -1,15 +1,37 @@
 //! The calls that the coordinator makes to EC2.
 
-mod client;
 mod xml;
 
+use crate::query::{self, CallError, ClientError, Service, XmlError};
+use aws_config::SdkConfig;
 use bailey_lifecycle::{
     InstanceState,
     launch::{LaunchRefused, LaunchRequest, Launched, TAG_DEPLOYMENT},
     orphan::Claimed,
 };
-pub use client::{CallError, Client, ClientError};
-pub use xml::{ApiError, XmlError};
+use bailey_runtime::calls::Calls;
+use std::ops::Deref;
+
+/// EC2, at the version whose calls and answers are spoken here.
+static EC2: Service = Service {
+    name: "EC2",
+    id: "ec2",
+    version: "2016-11-15",
+    endpoint_variable: "AWS_ENDPOINT_URL_EC2",
+    error: xml::error,
+};
+
+/// A client of EC2 in one region.
+#[derive(Debug)]
+pub struct Client(query::Client);
+
+impl Deref for Client {
+    type Target = query::Client;
+
+    fn deref(&self) -> &query::Client {
+        &self.0
+    }
+}
 
 /// The largest page that `DescribeInstances` gives.
 const PAGE: &str = "1000";
@@ -64,6 +86,11 @@ pub enum Switched {
 }
 
 impl Client {
+    /// A client with the region and credentials of `config`, whose calls are counted.
+    pub fn new(config: &SdkConfig, calls: Calls) -> Result<Self, ClientError> {
+        query::Client::new(&EC2, config, calls).map(Self)
+    }
+
     /// The number of the launch template's default version.
     pub async fn default_template_version(&self, name: &str) -> Result<u64, Ec2Error> {
         const ACTION: &str = "DescribeLaunchTemplateVersions";

@@ -1,16 +1,9 @@
 //! EC2's answers, as far as the coordinator reads them.
 
+use crate::query::{ApiError, XmlError};
 use quick_xml::de::from_str;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-
-/// An answer is not the XML that it should be.
-#[derive(Debug, thiserror::Error)]
-#[error("EC2's answer is not the expected XML")]
-pub struct XmlError {
-    #[from]
-    source: quick_xml::DeError,
-}
 
 /// Answer to `DescribeLaunchTemplateVersions`.
 #[derive(Debug, Deserialize)]
@@ -122,17 +115,6 @@ struct Errors {
 struct ErrorList {
     #[serde(rename = "Error")]
     error: ApiError,
-}
-
-/// EC2's own words about what went wrong.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-pub struct ApiError {
-    /// The error code.
-    #[serde(rename = "Code")]
-    pub code: String,
-    /// The message.
-    #[serde(rename = "Message", default)]
-    pub message: String,
 }
 
 pub(super) fn template_version(xml: &str) -> Result<Option<u64>, XmlError> {

@@ -1,6 +1,7 @@
 //! The ledger: the truth about every enclave id, written by coordinators only.
 
 use super::{StoreError, Written, WrittenTogether, condition, transaction};
+use crate::notices;
 use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, Get, Put, TransactWriteItem},
@@ -23,13 +24,16 @@ const ACTIVE: &str = "active";
 pub struct Ledger {
     client: Client,
     table: String,
+    /// Whether entries stay in the index until people were told what happened.
+    awaits_notices: bool,
 }
 
 impl Ledger {
-    /// The ledger in `table`.
+    /// The ledger in `table`. When people are told what happens, an entry counts as active until
+    /// they were.
     #[must_use]
-    pub fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+    pub fn new(client: Client, table: String, awaits_notices: bool) -> Self {
+        Self { client, table, awaits_notices }
     }
 
     /// Reads an entry, with every write before this call.
@@ -93,7 +97,7 @@ impl Ledger {
         let next = Entry { version: entry.version.saturating_add(1), ..entry.clone() };
         let mut item = to_item(&next).map_err(StoreError::item(self.place(&entry.id)))?;
         item.extend(key(&entry.id));
-        if next.is_active() {
+        if next.is_active() || (self.awaits_notices && notices::is_pending(&next)) {
             item.insert("active".to_owned(), AttributeValue::S(ACTIVE.to_owned()));
         }
         let condition = if entry.version == 0 {

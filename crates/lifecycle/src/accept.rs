@@ -62,6 +62,7 @@ pub(crate) fn blank(previous: Option<&Entry>, request: &Request, now: UnixMillis
         absent_since: None,
         notice: None,
         events: previous.map(|entry| entry.events.clone()).unwrap_or_default(),
+        notified: previous.map_or(0, |entry| entry.notified),
     }
 }
 

@@ -59,6 +59,10 @@ pub struct Entry {
     pub notice: Option<Notice>,
     /// What happened, oldest first; the newest [`Entry::EVENTS`] are kept.
     pub events: Vec<Event>,
+    /// The number of the newest event that people were told of, or that was passed over. No decision
+    /// reads it.
+    #[serde(default)]
+    pub notified: u64,
 }
 
 impl Entry {
@@ -67,9 +71,22 @@ impl Entry {
 
     /// Notes an event.
     pub(crate) fn note(&mut self, at: UnixMillis, text: impl Into<String>) {
-        self.events.push(Event { at, generation: self.generation, text: text.into() });
+        // Those that were noted before events had numbers count as if they had had them.
+        let kept = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
+        let last = self.events.last().map_or(0, |event| event.number).max(kept);
+        let number = last.saturating_add(1);
+        self.events.push(Event { number, at, generation: self.generation, text: text.into() });
         let surplus = self.events.len().saturating_sub(Self::EVENTS);
         self.events.drain(..surplus);
+    }
+
+    /// Notes one more failure to attest again, and that the enclave is degraded from now on when it was
+    /// not before.
+    pub(crate) fn note_miss(&mut self, misses_before: u32, reason: &str, now: UnixMillis) {
+        self.note(now, format!("re-attestation: {reason}"));
+        if misses_before == 0 {
+            self.note(now, "DEGRADED");
+        }
     }
 
     /// This entry in another state, with the change noted.
@@ -476,10 +493,51 @@ pub struct Notice {
 /// Something that happened.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Event {
+    /// Counts the events of an enclave id over all of its generations, from 1: no number is used
+    /// twice, so whoever reads again knows what is new and what was missed. 0 for an event that was
+    /// noted before events had numbers.
+    #[serde(default)]
+    pub number: u64,
     /// When.
     pub at: UnixMillis,
     /// In which generation.
     pub generation: Generation,
     /// What.
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry(events: &serde_json::Value) -> Entry {
+        serde_json::from_value(json!({
+            "id": "enc_1", "version": 1, "generation": 1, "accepted_at": 0, "entered": {},
+            "state": {"name": "ACCEPTING"}, "events": events,
+        }))
+        .unwrap()
+    }
+
+    fn numbers(entry: &Entry) -> Vec<u64> {
+        entry.events.iter().map(|event| event.number).collect()
+    }
+
+    #[test]
+    fn the_newest_events_are_kept_and_no_number_is_used_twice() {
+        let mut entry = entry(&json!([]));
+        for n in 0..100 {
+            entry.note(UnixMillis(n), "again");
+        }
+        assert_eq!(numbers(&entry), (61..=100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn events_that_were_noted_without_numbers_are_followed_by_numbered_ones() {
+        let old = json!({"at": 1, "generation": 1, "text": "ACCEPTED"});
+        let mut entry = entry(&json!([old, old, old]));
+        entry.note(UnixMillis(2), "LAUNCHING");
+        entry.note(UnixMillis(3), "BOOTING");
+        assert_eq!(numbers(&entry), [0, 0, 0, 4, 5]);
+    }
 }

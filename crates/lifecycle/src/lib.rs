@@ -43,6 +43,6 @@ mod view;
 pub use config::{Config, LaunchTemplate};
 pub use manifest::ManifestObject;
 pub use project::Projected;
-pub use requests::refuse_unusable;
+pub use requests::{refuse_unusable, statuses_beside};
 pub use step::{Step, desired, next_step};
 pub use view::{InstanceState, RecordState, View};

@@ -117,12 +117,15 @@ fn reported(entry: &Entry, config: &Config, now: UnixMillis) -> Entry {
     let renewal = match (&judgement.failure, misses) {
         (None, _) => {
             next.attested.clone_from(&judgement.attested);
+            if misses.is_some_and(|misses| misses > 0) {
+                next.note(now, "RUNNING");
+            }
             Renewal::due_at(now.plus(config.reattest_interval))
         }
         (Some(failure), None) => return failed(&next, failure.clone(), now),
         // What was proven stays proven; the enclave is degraded, and asked again after a while.
         (Some(failure), Some(misses)) => {
-            next.note(now, format!("re-attestation: {}", failure.message));
+            next.note_miss(*misses, &failure.message, now);
             match missed(*misses, &failure.message, config, now) {
                 Ok(renewal) => Renewal { due: now.plus(config.nonce_ttl), ..renewal },
                 Err(last) => {

@@ -176,7 +176,8 @@ fn noted_result(entry: &Entry, record: &RecordState, now: UnixMillis) -> Option<
     let phase = record.attributes.get("phase").and_then(serde_json::Value::as_str);
     let found = record.raw_status().unwrap_or("(none)");
     // Status and phase are written together, so each phase tells which status stood beside it.
-    let is_ours = phase.is_some_and(|phase| statuses_of(phase).iter().any(|s| s.as_str() == found));
+    let is_ours =
+        phase.is_some_and(|phase| statuses_beside(phase).iter().any(|s| s.as_str() == found));
     let text = format!("the status {found} was written by somebody else and is overwritten");
     if is_ours || entry.events.last().is_some_and(|event| event.text == text) {
         return None;
@@ -187,7 +188,8 @@ fn noted_result(entry: &Entry, record: &RecordState, now: UnixMillis) -> Option<
 }
 
 /// The statuses beside which a phase is shown.
-fn statuses_of(phase: &str) -> &'static [Status] {
+#[must_use]
+pub fn statuses_beside(phase: &str) -> &'static [Status] {
     match phase {
         "DEGRADED" | "RUNNING" => &[Status::Deployed],
         "DESTROYED" => &[Status::Destroyed],

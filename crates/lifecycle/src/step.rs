@@ -434,9 +434,9 @@ fn renewing(
             let seconds = config.nonce_ttl.as_secs();
             let reason = format!("no answer within {seconds} s");
             match missed(renewal.misses, &reason, config, now) {
-                Ok(renewal) => {
-                    let mut next = asked_again(entry, running, renewal, view);
-                    next.note(now, format!("re-attestation: {reason}"));
+                Ok(again) => {
+                    let mut next = asked_again(entry, running, again, view);
+                    next.note_miss(renewal.misses, &reason, now);
                     save(next)
                 }
                 Err(failure) => save(failed(entry, failure, now)),

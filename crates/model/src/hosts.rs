@@ -243,6 +243,10 @@ pub struct Beat {
     /// Fetches that are under way.
     #[serde(default)]
     pub progress: Vec<FetchProgress>,
+    /// How often the agent has called each operation of AWS since its start, as
+    /// `<service>.<operation>`; a figure for people.
+    #[serde(default)]
+    pub calls: BTreeMap<String, u64>,
 }
 
 /// How much of an image has been read.

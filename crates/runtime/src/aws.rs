@@ -3,6 +3,7 @@
 //! Region, credentials and endpoints come from the SDK's own chain (environment, profile,
 //! instance), so that a local cloud needs nothing but `AWS_ENDPOINT_URL` and its siblings.
 
+use crate::calls::Calls;
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use std::time::Duration;
 
@@ -27,13 +28,29 @@ pub async fn load(region: Option<&str>) -> SdkConfig {
     loader.load().await
 }
 
+/// A DynamoDB client whose calls are counted.
+#[must_use]
+pub fn dynamodb(config: &SdkConfig, calls: &Calls) -> aws_sdk_dynamodb::Client {
+    let builder = aws_sdk_dynamodb::config::Builder::from(config).interceptor(calls.clone());
+    aws_sdk_dynamodb::Client::from_conf(builder.build())
+}
+
 /// An S3 client; with an endpoint of one's own, buckets are part of the path and not of the host
 /// name, which nobody would resolve.
 #[must_use]
 pub fn s3(config: &SdkConfig) -> aws_sdk_s3::Client {
+    aws_sdk_s3::Client::from_conf(s3_builder(config).build())
+}
+
+/// As [`s3`], and its calls are counted.
+#[must_use]
+pub fn counted_s3(config: &SdkConfig, calls: &Calls) -> aws_sdk_s3::Client {
+    aws_sdk_s3::Client::from_conf(s3_builder(config).interceptor(calls.clone()).build())
+}
+
+fn s3_builder(config: &SdkConfig) -> aws_sdk_s3::config::Builder {
     let own_endpoint = config.endpoint_url().is_some()
         || std::env::var_os("AWS_ENDPOINT_URL").is_some()
         || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
-    let builder = aws_sdk_s3::config::Builder::from(config).force_path_style(own_endpoint);
-    aws_sdk_s3::Client::from_conf(builder.build())
+    aws_sdk_s3::config::Builder::from(config).force_path_style(own_endpoint)
 }

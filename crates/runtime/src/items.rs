@@ -54,33 +54,7 @@ fn json(attribute: AttributeValue) -> Value {
     }
 }
 
-/// The item as JSON, as [`to_json`] makes it, from the form in which DynamoDB writes items itself and
-/// events carry them: `{"id": {"S": "a"}}`. What is not of that form becomes null.
-#[must_use]
-pub fn wire_to_json(item: &Value) -> Map<String, Value> {
-    let attributes = item.as_object().into_iter().flatten();
-    attributes.map(|(name, attribute)| (name.clone(), wire_value(attribute))).collect()
-}
-
-fn wire_value(attribute: &Value) -> Value {
-    let mut parts = attribute.as_object().into_iter().flatten();
-    let (Some((kind, value)), None) = (parts.next(), parts.next()) else { return Value::Null };
-    let digits = |value: &Value| value.as_str().map(number);
-    match (kind.as_str(), value) {
-        ("M", Value::Object(_)) => Value::Object(wire_to_json(value)),
-        ("L", Value::Array(list)) => list.iter().map(wire_value).collect(),
-        ("N", Value::String(_)) => digits(value).unwrap_or_default(),
-        ("NS", Value::Array(list)) => list.iter().filter_map(digits).collect(),
-        ("S" | "B", Value::String(_))
-        | ("BOOL", Value::Bool(_))
-        | ("SS" | "BS", Value::Array(_)) => value.clone(),
-        _ => Value::Null,
-    }
-}
-
-/// The number with these digits; text when JSON's numbers cannot hold it.
-#[must_use]
-pub fn number(digits: &str) -> Value {
+fn number(digits: &str) -> Value {
     match serde_json::from_str::<Number>(digits) {
         Ok(number) => number.into(),
         Err(_) => digits.into(),
@@ -115,37 +89,6 @@ mod tests {
     use super::*;
     use bailey_model::{PcrSet, hosts::Desired};
     use serde_json::json;
-
-    #[test]
-    fn an_event_carries_the_same_item() {
-        let attributes = [
-            ("text", AttributeValue::S("a".to_owned()), json!({ "S": "a" })),
-            ("number", AttributeValue::N("1.5".to_owned()), json!({ "N": "1.5" })),
-            ("flag", AttributeValue::Bool(true), json!({ "BOOL": true })),
-            ("nothing", AttributeValue::Null(true), json!({ "NULL": true })),
-            ("bytes", AttributeValue::B(Blob::new([1, 2])), json!({ "B": "AQI=" })),
-            ("texts", AttributeValue::Ss(vec!["a".to_owned()]), json!({ "SS": ["a"] })),
-            ("numbers", AttributeValue::Ns(vec!["1".to_owned()]), json!({ "NS": ["1"] })),
-            (
-                "list",
-                AttributeValue::L(vec![AttributeValue::N("1".to_owned())]),
-                json!({ "L": [{ "N": "1" }] }),
-            ),
-            (
-                "map",
-                AttributeValue::M([("k".to_owned(), AttributeValue::Bool(false))].into()),
-                json!({ "M": { "k": { "BOOL": false } } }),
-            ),
-        ];
-        let item: Item =
-            attributes.iter().map(|(name, sdk, _)| ((*name).to_owned(), sdk.clone())).collect();
-        let wire: Map<_, _> =
-            attributes.into_iter().map(|(name, _, wire)| (name.to_owned(), wire)).collect();
-        assert_eq!(wire_to_json(&Value::Object(wire)), to_json(item));
-        for odd in [json!(5), json!({ "a": 5 }), json!({ "a": { "S": 5 } })] {
-            assert!(wire_to_json(&odd).values().all(Value::is_null), "{odd}");
-        }
-    }
 
     #[test]
     fn an_item_reads_back_as_the_value_it_was_made_of() {

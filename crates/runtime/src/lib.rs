@@ -3,6 +3,7 @@
 //! Nothing here decides anything about an enclave.
 
 pub mod aws;
+pub mod calls;
 pub mod items;
 pub mod logging;
 

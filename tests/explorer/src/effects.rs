@@ -9,7 +9,7 @@ use crate::{
 use bailey_lifecycle::{
     InstanceState, Projected, Step,
     launch::{LaunchRefused, LaunchRequest, Launched},
-    ledger::{Entry, Host, Judgement, State},
+    ledger::{Entry, Event, Host, Judgement, State},
     orphan::Ownership,
     outcome,
 };
@@ -265,6 +265,8 @@ fn shortage() -> LaunchRefused {
 /// The entry without what tells the way that led to it, on which no decision depends: the times of
 /// states, and all events but the last.
 fn canonical(entry: Entry) -> Entry {
-    let events = entry.events.last().cloned().into_iter().collect();
+    // Numbers only grow, and no decision reads them.
+    let events = entry.events.last().map(|event| Event { number: 0, ..event.clone() });
+    let events = events.into_iter().collect();
     Entry { events, entered: BTreeMap::new(), ..entry }
 }

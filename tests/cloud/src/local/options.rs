@@ -46,7 +46,7 @@ impl Options {
             pending: Duration::from_millis(300),
             describe_lag: Duration::ZERO,
             with_wire: false,
-            coordinator_settings: toml::Table::new(),
+            coordinator_settings: settings([("ec2_interval_s", 2)]),
             agent_settings: settings([("poll_converging_ms", 200), ("poll_idle_ms", 500)]),
             light_hosts: None,
         })

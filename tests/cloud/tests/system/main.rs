@@ -10,13 +10,16 @@
 )]
 
 mod bad_input;
+mod calls;
 mod chaos;
 mod deploy;
+mod events;
 mod histories;
 mod images;
 mod lambda;
 mod manifests;
 mod mistakes;
+mod notices;
 mod orphans;
 mod pausing;
 mod repeats;

@@ -3,13 +3,9 @@
 use crate::system::{LIMIT, System, record, seed_record};
 use bailey_local_cloud::{ec2::FaultKind, local::Record};
 use bailey_model::{S3Location, report::Report};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 use sha2::Digest as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const ID: &str = "test-enclave-001";
 
@@ -151,7 +147,7 @@ async fn an_enclave_that_no_longer_answers_is_degraded_until_it_answers_again() 
     let system = silent_enclaves(100).await;
     system.put_record(&record("silent", &json!({}))).await.unwrap();
     let deployed = system.reaches("silent", "DEPLOYED").await;
-    let responder = responder_of(&system, &deployed);
+    let responder = system.responder_of(&deployed);
     kill(responder, Signal::SIGSTOP).unwrap();
     let in_phase = |phase: &'static str| {
         move |record: &Record| record.get("phase").is_some_and(|found| found == phase)
@@ -159,7 +155,7 @@ async fn an_enclave_that_no_longer_answers_is_degraded_until_it_answers_again() 
     let degraded = system.becomes("silent", "DEGRADED", in_phase("DEGRADED")).await;
     assert_eq!(degraded["status"], "DEPLOYED", "older web apps see it deployed");
     let alarm = "bailey_enclaves{phase=\"DEGRADED\"} 1";
-    assert!(metrics(&system).await.lines().any(|line| line == alarm));
+    assert!(system.metrics().await.lines().any(|line| line == alarm));
 
     kill(responder, Signal::SIGCONT).unwrap();
     system.becomes("silent", "RUNNING again", in_phase("RUNNING")).await;
@@ -171,7 +167,7 @@ async fn an_enclave_that_never_answers_again_is_ended() {
     let system = silent_enclaves(2).await;
     system.put_record(&record("mute", &json!({}))).await.unwrap();
     let deployed = system.reaches("mute", "DEPLOYED").await;
-    kill(responder_of(&system, &deployed), Signal::SIGSTOP).unwrap();
+    kill(system.responder_of(&deployed), Signal::SIGSTOP).unwrap();
     let failed = system.reaches("mute", "FAILED").await;
     assert_eq!(failed["error"]["code"], "AttestationUnavailable");
     system.end().await;
@@ -184,27 +180,6 @@ async fn silent_enclaves(misses: i64) -> System {
     system.cloud.configure_coordinator("metrics_listen", "127.0.0.1:0");
     system.cloud.start_coordinator().unwrap();
     system
-}
-
-fn responder_of(system: &System, deployed: &Record) -> Pid {
-    let instance = deployed["deployment"]["instance_id"].as_str().unwrap();
-    let is_keep = |process: &&bailey_local_cloud::processes::LiveProcess| {
-        process.command.split(' ').any(|word| word.ends_with("/keep"))
-    };
-    let processes = system.processes_of(instance);
-    Pid::from_raw(processes.iter().find(is_keep).unwrap_or_else(|| panic!("{processes:?}")).pid)
-}
-
-/// What the coordinator shows at the address that its log names.
-async fn metrics(system: &System) -> String {
-    let log = std::fs::read_to_string(system.log("coordinator.log")).unwrap();
-    let line = log.lines().find(|line| line.contains("metrics are served")).unwrap();
-    let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
-    let mut stream = tokio::net::TcpStream::connect(address.trim_matches('"')).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    text
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,9 +5,15 @@ use bailey_local_cloud::{
     chaos,
     ec2::SimulationView,
     local::{LocalCloud, Options, Record, light_measurements},
+    processes::LiveProcess,
 };
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, ops::Deref, time::Duration};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 /// How long anything may take before a test is given up; nothing is measured by it.
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
@@ -114,6 +120,37 @@ impl System {
         };
         let seen = tokio::time::timeout(LIMIT, seen).await;
         seen.unwrap_or_else(|_| panic!("waited in vain until {what}\n{}", self.logs()))
+    }
+
+    /// The process that answers for a deployed enclave.
+    pub(crate) fn responder_of(&self, deployed: &Record) -> Pid {
+        let instance = deployed["deployment"]["instance_id"].as_str().unwrap();
+        let is_keep =
+            |process: &&LiveProcess| process.command.split(' ').any(|word| word.ends_with("/keep"));
+        let processes = self.processes_of(instance);
+        let keep = processes.iter().find(is_keep).unwrap_or_else(|| panic!("{processes:?}"));
+        Pid::from_raw(keep.pid)
+    }
+
+    /// What the coordinator shows at the address that its log names.
+    pub(crate) async fn metrics(&self) -> String {
+        let named = async {
+            loop {
+                let log = std::fs::read_to_string(self.log("coordinator.log")).unwrap_or_default();
+                let line = log.lines().rev().find(|line| line.contains("metrics are served"));
+                let address = line.and_then(|line| line.split("address=").nth(1));
+                if let Some(address) = address.and_then(|rest| rest.split_whitespace().next()) {
+                    return address.trim_matches('"').to_owned();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let address = tokio::time::timeout(LIMIT, named).await.expect("the log names an address");
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
     }
 
     /// Destroys the enclaves and checks that nothing of the system is left running.

@@ -7,6 +7,7 @@ use bailey_agent::{
     ports::{HostsTable, TableError},
 };
 use bailey_model::hosts::{Beat, Desired, Observed};
+use bailey_runtime::calls::Calls;
 use std::{future::Future, sync::Arc};
 use tokio::sync::{Semaphore, watch};
 
@@ -29,6 +30,7 @@ impl LightTable {
             client: light.client.clone(),
             table: config.hosts_table.clone(),
             instance_arn: facts.arn(),
+            calls: Calls::default(),
         };
         Self { table, calls: Arc::clone(&light.calls), powered }
     }

@@ -1,9 +1,9 @@
-//! A thin client of EC2's Query protocol.
+//! A thin client of AWS's Query protocol, which EC2 and SNS speak.
 //!
 //! The full SDK of EC2 takes most of 8 GB of memory to compile for its hundreds of operations; a
-//! handful is called here. Signing, credentials, TLS and HTTP are the SDK's own crates.
+//! handful is called here, and one of SNS. Signing, credentials, TLS and HTTP are the SDK's own
+//! crates.
 
-use super::xml::{self, ApiError, XmlError};
 use aws_config::SdkConfig;
 use aws_credential_types::{
     Credentials,
@@ -21,11 +21,45 @@ use aws_smithy_runtime_api::client::{
     http::HttpConnector, orchestrator::HttpRequest, result::ConnectorError,
 };
 use aws_smithy_types::body::SdkBody;
+use bailey_runtime::calls::Calls;
+use serde::Deserialize;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
-/// The API version whose calls and answers are spoken.
-const API_VERSION: &str = "2016-11-15";
+/// A service that speaks the protocol.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name for people and for the count of calls.
+    pub name: &'static str,
+    /// Its name in signatures and endpoints.
+    pub id: &'static str,
+    /// The API version whose calls and answers are spoken.
+    pub version: &'static str,
+    /// The environment variable that names another endpoint than AWS's.
+    pub endpoint_variable: &'static str,
+    /// Reads the answer that tells of an error.
+    pub error: fn(&str) -> Result<ApiError, XmlError>,
+}
+
+/// A service's own words about what went wrong.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub struct ApiError {
+    /// The error code.
+    #[serde(rename = "Code")]
+    pub code: String,
+    /// The message.
+    #[serde(rename = "Message", default)]
+    pub message: String,
+}
+
+/// An answer is not the XML that it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is not the expected XML")]
+pub struct XmlError {
+    #[from]
+    source: quick_xml::DeError,
+}
+
 /// EC2 answers `RunInstances` in a few seconds; a caller that waits longer asks again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// An answer with a thousand instances has about 5 MB.
@@ -33,27 +67,29 @@ const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
 /// Credentials are fetched anew this long before they end.
 const EXPIRY_MARGIN: Duration = Duration::from_mins(5);
 
-/// A client for one region.
+/// A client of one service in one region.
 #[derive(Debug)]
 pub struct Client {
+    service: &'static Service,
     endpoint: String,
     region: String,
     connector: Connector,
     provider: SharedCredentialsProvider,
     cached: Mutex<Option<Credentials>>,
+    calls: Calls,
 }
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// EC2 answered with an error.
+    /// The service answered with an error.
     #[error("{action}: {}: {}", error.code, error.message)]
     Api {
         /// The action called.
         action: &'static str,
         /// HTTP status.
         status: u16,
-        /// EC2's words.
+        /// The service's words.
         error: ApiError,
     },
     /// The answer could not be understood.
@@ -75,7 +111,7 @@ pub enum CallError {
         source: CredentialsError,
     },
     /// The connection failed; whether the call took effect is unknown.
-    #[error("{action}: the connection to EC2 failed")]
+    #[error("{action}: the connection failed")]
     Connection {
         /// The action called.
         action: &'static str,
@@ -99,7 +135,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// EC2's error when it says for certain that the call had no effect.
+    /// The service's error when it says for certain that the call had no effect.
     ///
     /// Throttling and server errors do not: the call may be repeated and may then succeed.
     #[must_use]
@@ -141,19 +177,23 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// A client with the region and credentials of `config`.
+    /// A client with the region and credentials of `config`, whose calls are counted.
     ///
-    /// `AWS_ENDPOINT_URL_EC2` or `AWS_ENDPOINT_URL` names another endpoint than AWS's.
-    pub fn new(config: &SdkConfig) -> Result<Self, ClientError> {
+    /// The service's own variable or `AWS_ENDPOINT_URL` names another endpoint than AWS's.
+    pub fn new(
+        service: &'static Service,
+        config: &SdkConfig,
+        calls: Calls,
+    ) -> Result<Self, ClientError> {
         let region = config.region().ok_or(ClientError::NoRegion)?.to_string();
         let provider = config.credentials_provider().ok_or(ClientError::NoCredentials)?;
-        let own = std::env::var("AWS_ENDPOINT_URL_EC2")
+        let own = std::env::var(service.endpoint_variable)
             .or_else(|_| std::env::var("AWS_ENDPOINT_URL"))
             .ok();
-        let endpoint = own.unwrap_or_else(|| regional_endpoint(&region));
+        let endpoint = own.unwrap_or_else(|| regional_endpoint(service.id, &region));
         let connector =
             Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build();
-        Ok(Self { endpoint, region, connector, provider, cached: Mutex::new(None) })
+        Ok(Self { service, endpoint, region, connector, provider, cached: Mutex::new(None), calls })
     }
 
     /// The region that is called.
@@ -163,7 +203,7 @@ impl Client {
     }
 
     /// Calls `action` and gives the XML of a successful answer.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         action: &'static str,
         parameters: &[(String, String)],
@@ -179,12 +219,13 @@ impl Client {
         action: &'static str,
         parameters: &[(String, String)],
     ) -> Result<String, CallError> {
-        let body = form(action, parameters);
+        let body = form(action, self.service.version, parameters);
         let credentials =
             self.credentials().await.map_err(|source| CallError::Credentials { action, source })?;
         let request = self
             .signed(&body, &credentials)
             .map_err(|source| CallError::Signing { action, source })?;
+        self.calls.note(self.service.name, action);
         let answer = self.connector.call(request).await.map_err(|source: ConnectorError| {
             CallError::Connection { action, source: source.into() }
         })?;
@@ -195,7 +236,7 @@ impl Client {
         if (200..300).contains(&status) {
             return Ok(text);
         }
-        match xml::error(&text) {
+        match (self.service.error)(&text) {
             Ok(error) => Err(CallError::Api { action, status, error }),
             Err(source) => Err(CallError::Answer { action, status, source }),
         }
@@ -221,7 +262,7 @@ impl Client {
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
             .region(&self.region)
-            .name("ec2")
+            .name(self.service.id)
             .time(system_time())
             .settings(SigningSettings::default())
             .build()?
@@ -255,14 +296,14 @@ fn is_fresh(credentials: &Credentials) -> bool {
 }
 
 /// AWS's endpoint of a region, by the region's partition.
-fn regional_endpoint(region: &str) -> String {
+fn regional_endpoint(service: &str, region: &str) -> String {
     let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    format!("https://ec2.{region}.{suffix}")
+    format!("https://{service}.{region}.{suffix}")
 }
 
-fn form(action: &str, parameters: &[(String, String)]) -> String {
+fn form(action: &str, version: &str, parameters: &[(String, String)]) -> String {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
-    form.append_pair("Action", action).append_pair("Version", API_VERSION);
+    form.append_pair("Action", action).append_pair("Version", version);
     for (name, value) in parameters {
         form.append_pair(name, value);
     }
@@ -289,13 +330,16 @@ mod tests {
 
     #[test]
     fn each_partition_has_its_endpoint() {
-        assert_eq!(regional_endpoint("eu-west-1"), "https://ec2.eu-west-1.amazonaws.com");
-        assert_eq!(regional_endpoint("cn-north-1"), "https://ec2.cn-north-1.amazonaws.com.cn");
+        assert_eq!(regional_endpoint("ec2", "eu-west-1"), "https://ec2.eu-west-1.amazonaws.com");
+        assert_eq!(
+            regional_endpoint("sns", "cn-north-1"),
+            "https://sns.cn-north-1.amazonaws.com.cn"
+        );
     }
 
     #[test]
     fn a_form_names_action_and_version_first_and_escapes_values() {
-        let form = form("RunInstances", &[("A.1".to_owned(), "x y&z".to_owned())]);
+        let form = form("RunInstances", "2016-11-15", &[("A.1".to_owned(), "x y&z".to_owned())]);
         assert_eq!(form, "Action=RunInstances&Version=2016-11-15&A.1=x+y%26z");
     }
 
