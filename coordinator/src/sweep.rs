@@ -2,6 +2,7 @@
 
 use crate::{
     ec2::Ec2Error,
+    memory::Owner,
     queue::{Queue, Work},
     store::{Active, StoreError},
     tick::{Coordinator, DESCRIBE_LAG},
@@ -69,24 +70,29 @@ impl Coordinator {
         errors
     }
 
-    /// Asks EC2 once for all instances, and again for those that should be there and are not: only
-    /// EC2's word about an instance itself says that it is gone.
+    /// Asks EC2 once for all instances that are not terminated, and again for those that should be among
+    /// them and are not: only EC2's word about an instance itself says that it is gone.
     async fn look_at_instances(&self) -> Result<(), SweepError> {
         let listed = self.ec2.instances(&self.config.deployment).await;
         let listed = listed.map_err(SweepError::Instances)?;
         self.memory.set_instances(listed.iter().map(|it| (it.instance_id.clone(), it.state)));
         let mut owners = self.memory.owners();
         let all = owners.len();
-        owners.retain(|(owner, state)| {
-            state.is_none() && now().since(owner.launched_at) >= DESCRIBE_LAG
-        });
-        let mut unknown = Vec::new();
-        for (owner, _) in &owners {
-            let state = self.ec2.instance(&owner.instance_id).await;
-            match state.map_err(SweepError::Instances)? {
-                Some(state) => self.memory.set_instance(&owner.instance_id, state),
-                None => unknown.push(owner.instance_id.as_str()),
-            }
+        owners.retain(|(_, state)| state.is_none());
+        let missing: Vec<_> = owners.iter().map(|(it, _)| it.instance_id.as_str()).collect();
+        let states = self.ec2.states(&missing).await.map_err(SweepError::Instances)?;
+        // EC2 may not show yet what was launched just now.
+        let is_unknown = |owner: &Owner| {
+            !states.contains_key(&owner.instance_id)
+                && now().since(owner.launched_at) >= DESCRIBE_LAG
+        };
+        let unknown: Vec<_> = owners
+            .iter()
+            .filter(|(owner, _)| is_unknown(owner))
+            .map(|(owner, _)| owner.instance_id.as_str())
+            .collect();
+        for (instance_id, state) in &states {
+            self.memory.set_instance(instance_id, *state);
         }
         if is_doubtful(unknown.len(), all) {
             return Err(SweepError::Doubtful { unknown: unknown.len(), all });

@@ -10,7 +10,7 @@ use bailey_lifecycle::{
     orphan::Claimed,
 };
 use bailey_runtime::calls::Calls;
-use std::ops::Deref;
+use std::{collections::HashMap, ops::Deref};
 
 /// EC2, at the version whose calls and answers are spoken here.
 static EC2: Service = Service {
@@ -35,6 +35,8 @@ impl Deref for Client {
 
 /// The largest page that `DescribeInstances` gives.
 const PAGE: &str = "1000";
+/// The most values that a filter may have.
+const FILTER_VALUES: usize = 200;
 
 /// Why an operation has no result.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +146,30 @@ impl Client {
             xml::instances(&xml).map_err(|source| Ec2Error::Xml { action: ACTION, source })?;
         let instance = instances.first();
         Ok(instance.and_then(|instance| InstanceState::from_ec2(&instance.state.name)))
+    }
+
+    /// The states of these instances, terminated ones included; EC2 does not know the others.
+    pub async fn states(
+        &self,
+        instance_ids: &[&str],
+    ) -> Result<HashMap<String, InstanceState>, Ec2Error> {
+        const ACTION: &str = "DescribeInstances";
+        let mut states = HashMap::new();
+        for some in instance_ids.chunks(FILTER_VALUES) {
+            // By a filter: an unknown id is then no error.
+            let mut parameters =
+                vec![pair("Filter.1.Name", "instance-id"), pair("MaxResults", PAGE)];
+            for (number, id) in (1..).zip(some) {
+                parameters.push((format!("Filter.1.Value.{number}"), (*id).to_owned()));
+            }
+            let xml = self.call(ACTION, &parameters).await.map_err(Ec2Error::Call)?;
+            let (page, _) =
+                xml::instances(&xml).map_err(|source| Ec2Error::Xml { action: ACTION, source })?;
+            states.extend(page.into_iter().filter_map(|instance| {
+                Some((instance.id, InstanceState::from_ec2(&instance.state.name)?))
+            }));
+        }
+        Ok(states)
     }
 
     /// One instance as a listing of this installation would show it; none when it is not of it.

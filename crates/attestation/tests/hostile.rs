@@ -130,7 +130,8 @@ fn strings_in_as_many_chunks_as_there_can_be_stay_within_the_limits() {
 #[test]
 fn the_limit_is_one_that_can_be_missed() {
     let _turn = turn();
-    assert!(growth(|| vec![0_u8; MEMORY_LIMIT + 1]) > MEMORY_LIMIT);
+    // The harness's own threads may give a little back meanwhile.
+    assert!(growth(|| vec![0_u8; MEMORY_LIMIT + MIB]) > MEMORY_LIMIT);
     let many = || (0..17).map(|_| vec![0_u8; MIB]).collect::<Vec<_>>();
     assert!(growth(many) > MEMORY_LIMIT);
     assert!(growth(|| vec![0_u8; MIB]) <= MEMORY_LIMIT);

@@ -88,7 +88,6 @@ pub enum ItemError {
 mod tests {
     use super::*;
     use bailey_model::{PcrSet, hosts::Desired};
-    use serde_json::json;
 
     #[test]
     fn an_item_reads_back_as_the_value_it_was_made_of() {

@@ -6,7 +6,7 @@ use crate::{
     shared::Shared,
     world::{Coordinator, Fate, Mutation, Scope, World},
 };
-use bailey_lifecycle::{InstanceState, Step, orphan::Ownership};
+use bailey_lifecycle::{InstanceState, Step};
 use serde_json::Value;
 use std::fmt;
 
@@ -87,7 +87,7 @@ impl World {
                     actions.push(Action::InstanceStops(number));
                 }
             }
-            if !instance.state.is_ended() && self.ownership(instance) == Ownership::Orphaned {
+            if self.is_swept(instance) {
                 actions.push(Action::SweepEnds(number));
             }
         }
@@ -224,10 +224,7 @@ impl World {
             world.settle()?;
             for number in 0..world.instances.len() {
                 world.with_host(number, Deed::Works);
-                let is_orphan = world.instances.get(number).is_some_and(|instance| {
-                    !instance.state.is_ended() && world.ownership(instance) == Ownership::Orphaned
-                });
-                if is_orphan {
+                if world.instances.get(number).is_some_and(|instance| world.is_swept(instance)) {
                     world.end(number, InstanceState::Terminated);
                 }
             }

@@ -82,6 +82,8 @@ pub enum Mutation {
     ForgottenEntry,
     /// Leaving a report that may be stored leaves it out of the chain.
     ForgottenReport,
+    /// No sweep ends an instance that nobody owns.
+    NoSweep,
     /// A drained host is waited for, for ever.
     NeverDrained,
     /// The record is read before the entry.
@@ -92,7 +94,7 @@ pub enum Mutation {
     RewrittenReport,
     /// A report is taken for stored without having been.
     SkippedReport,
-    /// An instance is taken for terminated without having been.
+    /// An instance is taken for terminated without having been, and no sweep makes up for it.
     SkippedTermination,
     /// Every resend of an intent asks for another place.
     UnstableIntent,
@@ -208,6 +210,14 @@ impl World {
             Some(claimed) => ownership(&claimed, self.entry.as_deref(), &CONFIG.deployment),
             None => Ownership::Unproven("it claims nothing"),
         }
+    }
+
+    /// Whether the sweep ends this instance.
+    #[must_use]
+    pub fn is_swept(&self, instance: &Instance) -> bool {
+        let sweeps =
+            ![Mutation::NoSweep, Mutation::SkippedTermination].map(Some).contains(&self.mutation);
+        sweeps && !instance.state.is_ended() && self.ownership(instance) == Ownership::Orphaned
     }
 
     /// Whether this is broken on purpose.

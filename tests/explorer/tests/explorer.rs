@@ -3,7 +3,8 @@
 #![allow(clippy::panic, reason = "what is missing here has failed its test")]
 
 use bailey_explorer::{
-    Scope, World, explore, explore::Limits, rules::Rule, simulate, simulate::WIDE, world::Mutation,
+    Scope, World, action::Action, explore, explore::Limits, rules::Rule, simulate, simulate::WIDE,
+    world::Mutation,
 };
 
 const LIMITS: Limits = Limits { states: 150_000, rest_every: 128 };
@@ -30,6 +31,31 @@ fn a_schedule_is_the_same_whenever_its_seed_is() {
     let one = simulate(&World::new(WIDE), 7, 5, 100);
     let other = simulate(&World::new(WIDE), 7, 5, 100);
     assert_eq!((one.steps, one.deployed), (other.steps, other.deployed));
+}
+
+/// A coordinator stands still between deciding to launch and launching; another one takes the launch for
+/// refused, and goes on. It takes a sweep to end what the first then launches and dies over.
+#[test]
+fn a_launch_that_comes_too_late_is_left_without_a_sweep() {
+    let left = |mutation| {
+        let scope = Scope { coordinators: 2, requests: 0, faults: 2, ticks: 0 };
+        let mut world = World { mutation, ..World::new(scope) };
+        let mut take = |actions: &[Action]| {
+            for action in actions {
+                world = world.after(*action).unwrap_or_else(|rule| panic!("{action}: {rule}"));
+            }
+            world.entry.as_ref().map(|entry| entry.state.name())
+        };
+        let read = |number| [Action::ReadEntry(number), Action::ReadRecord(number)];
+        take(&read(0));
+        while take(&[Action::Step(0)]) != Some("LAUNCHING") {}
+        // Both have decided to launch.
+        take(&read(1));
+        take(&[Action::StepRefused(1), Action::StepAndCrash(0)]);
+        world.rested().err()
+    };
+    assert_eq!(left(Some(Mutation::NoSweep)), Some(Rule::NothingIsLeft));
+    assert_eq!(left(None), None);
 }
 
 /// What finds it, within so many random schedules.

@@ -71,5 +71,8 @@ async fn an_instance_that_nobody_counts_on_is_ended_and_one_that_is_not_ours_is_
     assert!(!events(&ledger, "late").iter().any(|event| event.contains(&tagged)), "{ledger:?}");
 
     system.ec2().call("TerminateInstances", &[("InstanceId.1", &tagged)]).await.unwrap();
-    system.destroy_all(&["lives"]).await;
+    system.destroy_all_but_end(&["lives"]).await;
+    let view = system.simulation().await.unwrap();
+    assert_eq!(view.live().count(), 0, "{view:?}");
+    system.cloud.shutdown().await.unwrap();
 }
