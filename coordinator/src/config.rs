@@ -1,7 +1,7 @@
 //! The coordinator's configuration file.
 
 use bailey_attestation::{ChainCache, FingerprintError, RootFingerprint, TrustedRoots};
-use bailey_lifecycle as lifecycle;
+use bailey_lifecycle::{self as lifecycle, launch::Place};
 use bailey_manifest::{KeyError, PublicKey, TrustedKeys};
 use bailey_model::instance_type::InstanceType;
 use serde::Deserialize;
@@ -40,6 +40,9 @@ pub struct Config {
     /// Types to fall back to, in this order, when EC2 has no capacity for the one asked for.
     #[serde(default)]
     pub fallback_types: Vec<InstanceType>,
+    /// Hosts to keep booted before anybody asks for them.
+    #[serde(default)]
+    pub spares: Vec<Spares>,
     /// Whether a type that cannot host an enclave is refused instead of promoted.
     #[serde(default)]
     pub strict_instance_types: bool,
@@ -80,6 +83,28 @@ pub struct Config {
     /// Seconds by which an enclave's clock may be off.
     #[serde(default = "seconds::<300>")]
     pub skew_s: u64,
+}
+
+/// Spare hosts of one kind.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Spares {
+    /// Their type.
+    pub instance_type: InstanceType,
+    /// Their zone; any, when absent.
+    pub availability_zone: Option<String>,
+    /// How many.
+    pub count: u32,
+}
+
+impl From<&Spares> for lifecycle::SpareHosts {
+    fn from(spares: &Spares) -> Self {
+        let place = Place {
+            instance_type: spares.instance_type.clone(),
+            availability_zone: spares.availability_zone.clone(),
+        };
+        Self { place, count: spares.count }
+    }
 }
 
 /// With nonces that live for five minutes this is an hour, in which an outage of the parents' way to
@@ -157,6 +182,7 @@ impl Config {
             manifest_keys: self.manifest_keys()?,
             reports_bucket: self.reports_bucket.clone(),
             fallback_types: self.fallback_types.clone(),
+            spares: self.spares.iter().map(Into::into).collect(),
             strict_instance_types: self.strict_instance_types,
             absence_grace: Duration::from_secs(self.absence_grace_s),
             nonce_ttl: Duration::from_secs(self.nonce_ttl_s),

@@ -153,11 +153,11 @@ async fn work_off(coordinator: &Arc<Coordinator>, queue: &Queue, end: Instant) -
         workers.spawn(async move {
             while let Some(work) = queue.next_within(PATIENCE, end).await {
                 let is_served = serve_apart(&coordinator, &queue, &work).await;
-                let Work::Enclave(id) = &work else { continue };
-                // What counts is how it went the last time.
-                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                let _ = if is_served { failed.remove(id) } else { failed.insert(id.clone()) };
-                drop(failed);
+                if let Work::Enclave(id) = &work {
+                    // What counts is how it went the last time.
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    let _ = if is_served { failed.remove(id) } else { failed.insert(id.clone()) };
+                }
                 queue.done(&work);
             }
         });
@@ -181,6 +181,7 @@ async fn serve_apart(coordinator: &Arc<Coordinator>, queue: &Queue, work: &Work)
     let serving = tokio::spawn(async move {
         match work {
             Work::Enclave(id) => coordinator.serve(&id, &queue).await.is_ok(),
+            Work::Spares => coordinator.tend_spares_and_log(&queue).await,
             Work::Sweep => coordinator.sweep_and_log(&queue).await.is_empty(),
         }
     });

@@ -11,6 +11,7 @@
 //! | [`queue`], [`work`] | which ids are to be looked at, and when; working that off |
 //! | [`events`], [`streams`], [`subject`], [`sweep`] | where wake-ups come from |
 //! | [`wake`], [`pace`], [`backoff`] | which changes need a look, how often, and how soon again after a failure |
+//! | [`spares`] | hosts that are booted before anybody asks |
 //! | [`orphans`], [`suspects`] | instances that nobody counts on any more |
 //! | [`store`], [`ec2`], [`sns`] | tables, buckets, EC2 and a topic; the last two through [`query`] |
 //! | [`notices`] | what people are told |
@@ -33,6 +34,7 @@ pub mod queue;
 pub mod run;
 pub mod shortages;
 pub mod sns;
+pub mod spares;
 pub mod store;
 pub mod streams;
 pub mod subject;

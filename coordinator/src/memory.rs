@@ -33,6 +33,8 @@ struct Inner {
     sent: HashMap<String, UnixMillis>,
     /// Ids whose last step failed.
     troubles: HashMap<String, Trouble>,
+    /// The spare hosts.
+    spares: Vec<Host>,
     /// Ids that are noted in the ledger for the sweep.
     noted: HashSet<String>,
     /// Enclaves that need nothing until the given time, unless something happens.
@@ -146,6 +148,22 @@ impl Memory {
         inner.owners.values().map(|owner| (owner.clone(), state(owner))).collect()
     }
 
+    /// Replaces what is known of spare hosts.
+    pub fn set_spares(&self, hosts: Vec<Host>) {
+        self.lock().spares = hosts;
+    }
+
+    /// Every instance that should be there, with when EC2 named it and what EC2 said last about it: those
+    /// of enclaves and the spare ones.
+    #[must_use]
+    pub fn expected(&self) -> Vec<(String, UnixMillis, Option<InstanceState>)> {
+        let inner = self.lock();
+        let owned = inner.owners.values().map(|it| (&it.instance_id, it.launched_at));
+        let spare = inner.spares.iter().map(|it| (&it.instance_id, it.launched_at));
+        let state = |id: &String| inner.instances.get(id).copied();
+        owned.chain(spare).map(|(id, at)| (id.clone(), at, state(id))).collect()
+    }
+
     /// Notes that this process wrote the intent with this token, and has not sent it.
     pub fn intent_is_new(&self, client_token: &str) {
         self.lock().unsent.insert(client_token.to_owned());
@@ -235,6 +253,14 @@ impl Memory {
         let pause = backoff::pause(trouble.times, random);
         inner.troubles.insert(id.to_owned(), trouble);
         pause
+    }
+
+    /// As [`Self::failed`], with a number by chance.
+    pub fn failed_by_chance(&self, id: &str, what: String, reason: String) -> Duration {
+        let mut bytes = [u8::MAX; 4];
+        // Without any chance to be had, the pause is the longest.
+        let _ = aws_lc_rs::rand::fill(&mut bytes);
+        self.failed(id, what, reason, u32::from_le_bytes(bytes))
     }
 
     /// Notes that steps succeed again; tells whether they had failed before.

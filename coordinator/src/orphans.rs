@@ -12,11 +12,13 @@
 
 use crate::{ec2::Listed, store::Written, sweep::SweepError, tick::Coordinator};
 use bailey_lifecycle::{
-    orphan::{Claimed, Ownership, ownership},
+    ledger::Entry,
+    orphan::{Claimant, Claimed, Ownership, ownership, slot_ownership},
     outcome,
 };
+use bailey_model::EnclaveId;
 use bailey_runtime::now;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How many instances one sweep terminates at most.
 const MOST_AT_ONCE: usize = 10;
@@ -24,11 +26,10 @@ const MOST_AT_ONCE: usize = 10;
 impl Coordinator {
     /// Terminates what was listed and belongs to nobody.
     pub(crate) async fn end_orphans(&self, listed: &[Listed]) -> Result<(), SweepError> {
-        let owners = self.memory.owners();
-        let is_owned = |id: &str| owners.iter().any(|(owner, _)| owner.instance_id == id);
+        let expected: HashSet<_> = self.memory.expected().into_iter().map(|(id, ..)| id).collect();
         let candidates: HashMap<_, _> = listed
             .iter()
-            .filter(|it| !it.state.is_ended() && !is_owned(&it.instance_id))
+            .filter(|it| !it.state.is_ended() && !expected.contains(&it.instance_id))
             .filter_map(|it| it.claimed.as_ref())
             .map(|claimed| (claimed.instance_id.as_str(), claimed))
             .collect();
@@ -48,33 +49,57 @@ impl Coordinator {
 
     /// Terminates the instance if it belongs to nobody; tells whether it did.
     async fn end_orphan(&self, suspect: &Claimed) -> Result<bool, SweepError> {
-        let Claimed { instance_id, enclave_id, .. } = suspect;
-        let entry = self.ledger.read(enclave_id).await.map_err(SweepError::Ledger)?;
-        let entry = match (ownership(suspect, entry.as_ref(), &self.config.deployment), entry) {
-            (Ownership::Orphaned, Some(entry)) => entry,
-            (Ownership::Unproven(reason), _) => {
+        let instance_id = suspect.instance_id.as_str();
+        let (ownership, entry) = self.whose(suspect).await?;
+        match ownership {
+            Ownership::Owned => return Ok(false),
+            Ownership::Unproven(reason) => {
                 if self.suspects.is_news(instance_id) {
                     log::warn!(
-                        instance_id = instance_id.as_str(), enclave_id = enclave_id.as_str(),
-                        reason; "an instance with this installation's tags is left alone"
+                        instance_id, reason;
+                        "an instance with this installation's tags is left alone"
                     );
                 }
                 return Ok(false);
             }
-            (Ownership::Owned | Ownership::Orphaned, _) => return Ok(false),
-        };
-        let noted = outcome::orphan_ended(&entry, instance_id, now());
-        match self.ledger.save(&noted).await.map_err(SweepError::Ledger)? {
-            // It goes on just now; the next sweep looks again.
-            Written::Outdated => return Ok(false),
-            Written::Done(_) => {}
+            Ownership::Orphaned => {}
+        }
+        if let Some(entry) = entry {
+            let noted = outcome::orphan_ended(&entry, instance_id, now());
+            match self.ledger.save(&noted).await.map_err(SweepError::Ledger)? {
+                // It goes on just now; the next sweep looks again.
+                Written::Outdated => return Ok(false),
+                Written::Done(_) => {}
+            }
         }
         log::warn!(
-            instance_id = instance_id.as_str(), enclave_id = enclave_id.as_str(),
-            generation = suspect.generation.0; "an instance that belongs to nobody is terminated"
+            instance_id, generation = suspect.generation.0;
+            "an instance that belongs to nobody is terminated"
         );
         self.ec2.terminate(instance_id).await.map_err(SweepError::Instances)?;
         self.metrics.orphan_ended();
         Ok(true)
+    }
+
+    /// Whose an instance is, with the entry of the enclave that has it or had it.
+    async fn whose(&self, claimed: &Claimed) -> Result<(Ownership, Option<Entry>), SweepError> {
+        let deployment = &self.config.deployment;
+        let entry_of =
+            async |id: &EnclaveId| self.ledger.read(id).await.map_err(SweepError::Ledger);
+        match &claimed.by {
+            Claimant::Enclave(id) => {
+                let entry = entry_of(id).await?;
+                Ok((ownership(claimed, entry.as_ref(), deployment), entry))
+            }
+            Claimant::Slot(id) => {
+                let slots = self.ledger.slots().await.map_err(SweepError::Ledger)?;
+                let slot = slots.iter().find(|slot| slot.id == *id);
+                let taker = match slot.and_then(|slot| slot.given_to(&claimed.instance_id)) {
+                    Some(taker) => entry_of(taker).await?,
+                    None => None,
+                };
+                Ok((slot_ownership(claimed, slot, taker.as_ref(), deployment), taker))
+            }
+        }
     }
 }

@@ -15,6 +15,8 @@ use tokio::{sync::Notify, time::Instant};
 pub enum Work {
     /// One record and its enclave, by the record's id as it is written.
     Enclave(String),
+    /// The slots for spare hosts: see [`crate::spares`].
+    Spares,
     /// Everything: see [`crate::sweep`].
     Sweep,
 }
@@ -98,7 +100,7 @@ impl Queue {
         let due = waiting.due.iter().take_while(|(at, _)| *at <= now);
         let id = |(_, work): &(Instant, Work)| match work {
             Work::Enclave(id) => Some(id.clone()),
-            Work::Sweep => None,
+            Work::Spares | Work::Sweep => None,
         };
         due.filter_map(id).collect()
     }

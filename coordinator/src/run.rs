@@ -169,6 +169,7 @@ async fn work(
         match &work {
             // Whatever failed is logged, and tried again.
             Work::Enclave(id) => drop(coordinator.serve(id, &queue).await),
+            Work::Spares => drop(coordinator.tend_spares_and_log(&queue).await),
             Work::Sweep => drop(coordinator.sweep_and_log(&queue).await),
         }
         queue.done(&work);

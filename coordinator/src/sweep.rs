@@ -2,12 +2,12 @@
 
 use crate::{
     ec2::Ec2Error,
-    memory::Owner,
     queue::{Queue, Work},
     store::{Active, StoreError},
     tick::{Coordinator, DESCRIBE_LAG},
 };
 use bailey_lifecycle::InstanceState;
+use bailey_model::UnixMillis;
 use bailey_runtime::now;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -62,6 +62,8 @@ impl Coordinator {
         {
             errors.push(error);
         }
+        // Those that were called for once are tended too.
+        queue.wake(Work::Spares, Duration::ZERO);
         for (owner, state) in self.memory.owners() {
             if state.is_some_and(InstanceState::is_gone) {
                 wake(owner.enclave_id.to_string());
@@ -76,20 +78,19 @@ impl Coordinator {
         let listed = self.ec2.instances(&self.config.deployment).await;
         let listed = listed.map_err(SweepError::Instances)?;
         self.memory.set_instances(listed.iter().map(|it| (it.instance_id.clone(), it.state)));
-        let mut owners = self.memory.owners();
-        let all = owners.len();
-        owners.retain(|(_, state)| state.is_none());
-        let missing: Vec<_> = owners.iter().map(|(it, _)| it.instance_id.as_str()).collect();
+        let mut expected = self.memory.expected();
+        let all = expected.len();
+        expected.retain(|(_, _, state)| state.is_none());
+        let missing: Vec<_> = expected.iter().map(|(id, ..)| id.as_str()).collect();
         let states = self.ec2.states(&missing).await.map_err(SweepError::Instances)?;
         // EC2 may not show yet what was launched just now.
-        let is_unknown = |owner: &Owner| {
-            !states.contains_key(&owner.instance_id)
-                && now().since(owner.launched_at) >= DESCRIBE_LAG
+        let is_unknown = |id: &str, launched_at: UnixMillis| {
+            !states.contains_key(id) && now().since(launched_at) >= DESCRIBE_LAG
         };
-        let unknown: Vec<_> = owners
+        let unknown: Vec<_> = expected
             .iter()
-            .filter(|(owner, _)| is_unknown(owner))
-            .map(|(owner, _)| owner.instance_id.as_str())
+            .filter(|(id, launched_at, _)| is_unknown(id, *launched_at))
+            .map(|(id, ..)| id.as_str())
             .collect();
         for (instance_id, state) in &states {
             self.memory.set_instance(instance_id, *state);

@@ -20,6 +20,7 @@ use bailey_lifecycle::{
     next_step,
     orphan::{Claimed, Ownership, ownership},
     outcome, refuse_unusable,
+    spare::{Claim, Slot},
 };
 use bailey_model::{EnclaveId, S3Location, UnixMillis, hosts::Desired, record::RecordError};
 use bailey_runtime::now;
@@ -217,6 +218,7 @@ impl Coordinator {
             None => None,
         };
         let short = self.shortages.current(now);
+        let spares = self.spares_for(seen.entry.as_ref()).await?;
         let arn = seen.entry.as_ref().and_then(|e| e.state.host()).map(|h| &h.instance_arn);
         let view = View {
             now,
@@ -228,11 +230,13 @@ impl Coordinator {
             desired_written: arn.map_or(0, |arn| self.memory.desired_written(arn)),
             fresh: fresh()?,
             short: &short,
+            spares: &spares,
             unwritable: seen.unwritten.is_some(),
             retrying: retrying.as_deref(),
         };
         match next_step(&view, &self.config) {
             Step::Wait(until) => Ok(Progress::Settled(wait(until, now))),
+            Step::Claim(claim) => self.claim(*claim, seen).await,
             Step::Save(entry) => self.save(*entry, seen).await,
             Step::Project(projected) => self.project(id, &projected, seen).await,
             Step::Launch(intent) => self.launch(&intent, seen).await,
@@ -278,6 +282,42 @@ impl Coordinator {
         let state = state.unwrap_or(InstanceState::Terminated);
         self.memory.set_instance(&host.instance_id, state);
         Ok(Some(state))
+    }
+
+    /// The spare hosts that an entry may take, when it is about to be launched.
+    async fn spares_for(&self, entry: Option<&Entry>) -> Result<Vec<Slot>, TickError> {
+        let is_accepting = entry.is_some_and(|entry| entry.state == State::Accepting);
+        if self.config.spares.is_empty() || !is_accepting {
+            return Ok(Vec::new());
+        }
+        let mut slots = self.ledger.slots().await.map_err(TickError::Store)?;
+        slots.retain(|slot| {
+            let state = slot.host().and_then(|host| self.memory.instance(&host.instance_id));
+            !state.is_some_and(InstanceState::is_gone)
+        });
+        Ok(slots)
+    }
+
+    /// Writes the entry with the host of a slot, the slot without it, and what the host is told.
+    async fn claim(&self, claim: Claim, seen: &mut Seen) -> Result<Progress, TickError> {
+        let Claim { entry, slot } = claim;
+        let (_, slot) = self.ledger.slot_in_transaction(&slot).map_err(TickError::Store)?;
+        let mut others = vec![slot];
+        let told = self.news_for_host(&entry, seen);
+        if let Some((instance_arn, desired)) = &told {
+            let told = self.hosts.desired_in_transaction(instance_arn, desired);
+            others.push(told.map_err(TickError::Store)?);
+        }
+        match self.ledger.save_with(&entry, others).await.map_err(TickError::Store)? {
+            WrittenTogether::Done(entry) => {
+                if let Some((instance_arn, desired)) = told {
+                    self.memory.desired_is_written(&instance_arn, desired.version);
+                }
+                self.saved(entry, seen).await
+            }
+            // Whoever took it, or wrote here, was quicker: all is read again.
+            WrittenTogether::Outdated | WrittenTogether::OthersOutdated => Ok(Progress::Outdated),
+        }
     }
 
     /// Writes the entry, and with it what its host is told anew.
@@ -432,7 +472,10 @@ impl Coordinator {
     /// A refusal is believed when nothing can have been launched before: when this was certainly the
     /// first time, which is told as well, or when EC2 would by now show an instance of an earlier one,
     /// and shows none.
-    async fn sent(&self, intent: &LaunchIntent) -> Result<(LaunchAnswer, bool), TickError> {
+    pub(crate) async fn sent(
+        &self,
+        intent: &LaunchIntent,
+    ) -> Result<(LaunchAnswer, bool), TickError> {
         let token = &intent.request.client_token;
         let (refused, before) = if intent.may_be_sent(now()) {
             let before = self.memory.send(token, now());
@@ -468,6 +511,7 @@ impl Coordinator {
         let next = outcome::manifest_read(entry, &found, &self.config, now());
         // When the next step is to save again, what is saved now would be read by nobody.
         let short = self.shortages.current(now());
+        let spares = self.spares_for(Some(&next)).await?;
         let view = View {
             now: now(),
             record: seen.record.as_ref(),
@@ -478,6 +522,7 @@ impl Coordinator {
             desired_written: 0,
             fresh: fresh()?,
             short: &short,
+            spares: &spares,
             unwritable: seen.unwritten.is_some(),
             retrying: None,
         };

@@ -7,7 +7,7 @@ use crate::{
     sweep::SweepError,
     tick::{Coordinator, Next, TickError},
 };
-use bailey_lifecycle::outcome;
+use bailey_lifecycle::{orphan::Claimant, outcome};
 use bailey_runtime::{chain, now};
 use std::time::Duration;
 
@@ -28,6 +28,10 @@ impl Coordinator {
                 (owner.map_or(claims, |owner| vec![owner.to_string()]), pause)
             }
         };
+        // A host that runs nothing may be a spare one.
+        if ids.is_empty() && !self.config.spares.is_empty() {
+            queue.wake(Work::Spares, pause);
+        }
         for id in &ids {
             queue.wake(Work::Enclave(id.clone()), pause);
         }
@@ -55,7 +59,7 @@ impl Coordinator {
                 let reason = chain(&error);
                 self.metrics.retried();
                 log::warn!(enclave_id = id, error = reason.as_str(); "step failed and will be retried");
-                wake(self.memory.failed(id, error.to_string(), reason, random()));
+                wake(self.memory.failed_by_chance(id, error.to_string(), reason));
                 Err(error)
             }
         }
@@ -79,23 +83,30 @@ impl Coordinator {
         // Most instances of an account are not ours.
         let Some(listed) = listed.map_err(TickError::Ec2)? else { return Ok(()) };
         self.memory.set_instance(instance_id, listed.state);
-        let Some(claimed) = listed.claimed else { return Ok(()) };
+        let enclave_id = match listed.claimed.map(|claimed| claimed.by) {
+            None => return Ok(()),
+            Some(Claimant::Enclave(id)) => id,
+            Some(Claimant::Slot(slot)) => {
+                let slots = self.ledger.slots().await.map_err(TickError::Store)?;
+                let slot = slots.iter().find(|it| it.id == slot);
+                match slot.and_then(|slot| slot.given_to(instance_id)) {
+                    Some(taker) => taker.clone(),
+                    None => {
+                        queue.wake(Work::Spares, Duration::ZERO);
+                        return Ok(());
+                    }
+                }
+            }
+        };
         if let Some(notice) = notice {
-            let entry = self.ledger.read(&claimed.enclave_id).await.map_err(TickError::Store)?;
+            let entry = self.ledger.read(&enclave_id).await.map_err(TickError::Store)?;
             let noticed = entry.and_then(|e| outcome::noticed(&e, instance_id, notice, now()));
             if let Some(noticed) = noticed {
                 // Whoever wrote meanwhile knows of the instance what matters; a notice is for people.
                 let _ = self.ledger.save(&noticed).await.map_err(TickError::Store)?;
             }
         }
-        queue.wake(Work::Enclave(claimed.enclave_id.to_string()), Duration::ZERO);
+        queue.wake(Work::Enclave(enclave_id.to_string()), Duration::ZERO);
         Ok(())
     }
-}
-
-/// A number by chance; without any chance to be had, that of the longest pause.
-fn random() -> u32 {
-    let mut bytes = [u8::MAX; 4];
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    u32::from_le_bytes(bytes)
 }

@@ -6,20 +6,22 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, Get, Put, TransactWriteItem},
 };
-use bailey_lifecycle::ledger::Entry;
+use bailey_lifecycle::{ledger::Entry, spare::Slot};
 use bailey_model::EnclaveId;
 use bailey_runtime::items::{Item, from_item, to_item};
 use std::collections::HashMap;
 
 /// Sort key of an enclave's entry.
 const ENTRY: &str = "entry";
+/// Partition key of all slots for spare hosts.
+const SLOTS: &str = "spares";
 /// The sparse index of entries that are not ended; its name and its keys.
 const ACTIVE_INDEX: &str = "active-index";
 /// The one value of the index's partition key.
 const ACTIVE: &str = "active";
 
 /// The ledger's table. Keys: `pk` = `enclave#<id>`, `sk` = `entry`; notes for the sweep are under
-/// `again#<id>`, `note`.
+/// `again#<id>`, `note`, slots for spare hosts under `spares`, their name.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     client: Client,
@@ -100,17 +102,7 @@ impl Ledger {
         if next.is_active() || (self.awaits_notices && notices::is_pending(&next)) {
             item.insert("active".to_owned(), AttributeValue::S(ACTIVE.to_owned()));
         }
-        let condition = if entry.version == 0 {
-            Condition { expression: "attribute_not_exists(pk)", names: None, values: None }
-        } else {
-            let read = AttributeValue::N(entry.version.to_string());
-            Condition {
-                expression: "#version = :read",
-                // `version` is no reserved word, but a placeholder costs nothing and stays right.
-                names: Some(HashMap::from([("#version".to_owned(), "version".to_owned())])),
-                values: Some(HashMap::from([(":read".to_owned(), read)])),
-            }
-        };
+        let condition = unchanged_since(entry.version);
         Ok(Write { next, item, condition })
     }
 
@@ -130,6 +122,82 @@ impl Ledger {
 
     fn place(&self, id: &EnclaveId) -> String {
         format!("{}/{id}", self.table)
+    }
+
+    /// Every slot for a spare host.
+    pub async fn slots(&self) -> Result<Vec<Slot>, StoreError> {
+        let place = || format!("{}/{SLOTS}", self.table);
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("pk = :slots")
+            .expression_attribute_values(":slots", AttributeValue::S(SLOTS.to_owned()))
+            .into_paginator()
+            .items()
+            .send();
+        let mut slots = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(StoreError::call("query", place()))?;
+            slots.push(from_item(item).map_err(StoreError::item(place()))?);
+        }
+        Ok(slots)
+    }
+
+    /// Writes a slot whose version is the one that was read, and gives it as it is now.
+    pub async fn save_slot(&self, slot: &Slot) -> Result<Written<Slot>, StoreError> {
+        let place = format!("{}/{SLOTS}/{}", self.table, slot.id);
+        let next = Slot { version: slot.version.saturating_add(1), ..slot.clone() };
+        let wanted = unchanged_since(slot.version);
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(slot_item(&next, &place)?))
+            .condition_expression(wanted.expression)
+            .set_expression_attribute_names(wanted.names)
+            .set_expression_attribute_values(wanted.values);
+        Ok(match condition(put.send().await, "write", &place)? {
+            Written::Done(_) => Written::Done(next),
+            Written::Outdated => Written::Outdated,
+        })
+    }
+
+    /// Writes a slot as [`Self::save_slot`] does, and other items with it, or nothing at all.
+    pub async fn save_slot_with(
+        &self,
+        slot: &Slot,
+        others: Vec<TransactWriteItem>,
+    ) -> Result<WrittenTogether<Slot>, StoreError> {
+        let place = format!("{}/{SLOTS}/{}", self.table, slot.id);
+        let (next, put) = self.slot_in_transaction(slot)?;
+        let items = std::iter::once(put).chain(others).collect();
+        Ok(match transaction::write(&self.client, items, &place).await? {
+            WrittenTogether::Done(()) => WrittenTogether::Done(next),
+            WrittenTogether::Outdated => WrittenTogether::Outdated,
+            WrittenTogether::OthersOutdated => WrittenTogether::OthersOutdated,
+        })
+    }
+
+    /// What writes a slot, as [`Self::save_slot`] does, as part of a transaction; and the slot as it
+    /// will be.
+    pub fn slot_in_transaction(
+        &self,
+        slot: &Slot,
+    ) -> Result<(Slot, TransactWriteItem), StoreError> {
+        let place = format!("{}/{SLOTS}/{}", self.table, slot.id);
+        let next = Slot { version: slot.version.saturating_add(1), ..slot.clone() };
+        let wanted = unchanged_since(slot.version);
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(slot_item(&next, &place)?))
+            .condition_expression(wanted.expression)
+            .set_expression_attribute_names(wanted.names)
+            .set_expression_attribute_values(wanted.values)
+            .build()
+            .map_err(StoreError::call("write", place))?;
+        Ok((next, TransactWriteItem::builder().put(put).build()))
     }
 
     /// Notes that `id` has to be looked at by the next sweep, whatever its entry says.
@@ -189,6 +257,26 @@ struct Write {
     next: Entry,
     item: Item,
     condition: Condition,
+}
+
+/// That an item's version is the one that was read; 0 when there was none.
+fn unchanged_since(version: u64) -> Condition {
+    if version == 0 {
+        return Condition { expression: "attribute_not_exists(pk)", names: None, values: None };
+    }
+    Condition {
+        expression: "#version = :read",
+        // `version` is no reserved word, but a placeholder costs nothing and stays right.
+        names: Some(HashMap::from([("#version".to_owned(), "version".to_owned())])),
+        values: Some(HashMap::from([(":read".to_owned(), AttributeValue::N(version.to_string()))])),
+    }
+}
+
+fn slot_item(slot: &Slot, place: &str) -> Result<Item, StoreError> {
+    let mut item = to_item(slot).map_err(StoreError::item(place))?;
+    item.insert("pk".to_owned(), AttributeValue::S(SLOTS.to_owned()));
+    item.insert("sk".to_owned(), AttributeValue::S(slot.id.to_string()));
+    Ok(item)
 }
 
 struct Condition {

@@ -93,6 +93,7 @@ fn measured(world: &mut World) -> (&'static str, f64) {
 
 fn kind(step: &Step) -> &'static str {
     match step {
+        Step::Claim(_) => "claim",
         Step::Launch(_) => "launch",
         Step::Project(_) => "project",
         Step::ReadManifest(_) => "read manifest",

@@ -1,5 +1,6 @@
 //! The settings on which decisions depend.
 
+use crate::launch::Place;
 use bailey_attestation::{ChainCache, TrustedRoots};
 use bailey_manifest::TrustedKeys;
 use bailey_model::instance_type::InstanceType;
@@ -26,6 +27,8 @@ pub struct Config {
     /// Types to fall back to, in this order, when EC2 has no capacity for the one asked for; those
     /// that cannot host an enclave are passed over.
     pub fallback_types: Vec<InstanceType>,
+    /// Hosts to keep booted before anybody asks for them.
+    pub spares: Vec<SpareHosts>,
     /// Whether a type that cannot host the enclave is refused instead of promoted.
     pub strict_instance_types: bool,
     /// How long a record must be gone before its enclave is ended.
@@ -47,6 +50,15 @@ pub struct Config {
     pub skew: Duration,
     /// Names and versions of the programs, for reports.
     pub software: BTreeMap<String, String>,
+}
+
+/// How many spare hosts to keep at a place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SpareHosts {
+    /// Where.
+    pub place: Place,
+    /// How many.
+    pub count: u32,
 }
 
 /// A launch template at one version; the number is part of an intent, so that a retry stays

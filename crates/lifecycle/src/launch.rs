@@ -6,6 +6,7 @@
 
 use crate::config::Config;
 use crate::ledger::{Entry, Spec};
+use crate::spare::{Slot, SlotId};
 use bailey_model::{
     EnclaveId, Generation, UnixMillis,
     failure::{Failure, FailureCode},
@@ -25,6 +26,9 @@ pub const TAG_DEPLOYMENT: &str = "bailey:deployment";
 pub const TAG_ENCLAVE: &str = "bailey:enclave";
 /// Tag: for which accepted request.
 pub const TAG_GENERATION: &str = "bailey:generation";
+
+/// Tag: for which slot a spare host was launched.
+pub const TAG_SPARE: &str = "bailey:spare";
 
 /// Somewhere an instance may be launched.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -122,20 +126,45 @@ impl LaunchIntent {
     pub(crate) fn new(entry: &Entry, place: &Place, config: &Config, now: UnixMillis) -> Self {
         let Entry { id, generation, .. } = entry;
         let (attempt, generation) = (entry.attempts.saturating_add(1), *generation);
-        let tags = BTreeMap::from([
-            (TAG_DEPLOYMENT.to_owned(), config.deployment.clone()),
-            (TAG_ENCLAVE.to_owned(), id.to_string()),
-            (TAG_GENERATION.to_owned(), generation.to_string()),
-            ("Name".to_owned(), format!("bailey {id}")),
-        ]);
+        let tags = [
+            (TAG_ENCLAVE, id.to_string()),
+            (TAG_GENERATION, generation.to_string()),
+            ("Name", format!("bailey {id}")),
+        ];
+        let token = client_token(&config.deployment, id, generation, attempt);
+        Self::with(token, place, &tags, config, now)
+    }
+
+    /// The intent of a slot's next host.
+    #[must_use]
+    pub(crate) fn for_slot(slot: &Slot, config: &Config, now: UnixMillis) -> Self {
+        let Slot { id, place, generation, .. } = slot;
+        let tags = [
+            (TAG_SPARE, id.to_string()),
+            (TAG_GENERATION, generation.to_string()),
+            ("Name", "bailey spare".to_owned()),
+        ];
+        let token = slot_token(&config.deployment, id, *generation);
+        Self::with(token, place, &tags, config, now)
+    }
+
+    fn with(
+        client_token: String,
+        place: &Place,
+        tags: &[(&str, String)],
+        config: &Config,
+        now: UnixMillis,
+    ) -> Self {
+        let ours = (TAG_DEPLOYMENT, config.deployment.clone());
+        let tags = tags.iter().cloned().chain([ours]);
         Self {
             request: LaunchRequest {
-                client_token: client_token(&config.deployment, id, generation, attempt),
+                client_token,
                 template_name: config.template.name.clone(),
                 template_version: config.template.version,
                 instance_type: place.instance_type.clone(),
                 availability_zone: place.availability_zone.clone(),
-                tags,
+                tags: tags.map(|(key, value)| (key.to_owned(), value)).collect(),
             },
             decided_at: now,
         }
@@ -166,6 +195,12 @@ pub(crate) fn client_token(
     attempt: u32,
 ) -> String {
     let identity = format!("{deployment}\n{id}\n{generation}\n{attempt}\n");
+    hex::encode(Sha256::digest(identity.as_bytes()))
+}
+
+/// The token of a slot's host, as [`client_token`] is that of an attempt: no enclave's id is empty.
+pub(crate) fn slot_token(deployment: &str, slot: &SlotId, generation: Generation) -> String {
+    let identity = format!("{deployment}\n\n{slot}\n{generation}\n");
     hex::encode(Sha256::digest(identity.as_bytes()))
 }
 

@@ -24,6 +24,7 @@
 //! | [`ledger`] | what is remembered about an enclave id: [`ledger::Entry`] and its states |
 //! | [`launch`] | launch intents and what EC2 may answer |
 //! | [`orphan`] | whose an instance is |
+//! | [`spare`] | hosts that are booted before anybody asks |
 //! | [`outcome`] | how an entry continues after a step was carried out |
 //! | [`Config`], [`View`], [`Step`] | what a decision takes and gives |
 
@@ -37,10 +38,11 @@ pub mod orphan;
 pub mod outcome;
 mod project;
 mod requests;
+pub mod spare;
 mod step;
 mod view;
 
-pub use config::{Config, LaunchTemplate};
+pub use config::{Config, LaunchTemplate, SpareHosts};
 pub use manifest::ManifestObject;
 pub use project::Projected;
 pub use requests::{refuse_unusable, statuses_beside};

@@ -8,6 +8,7 @@ use crate::{
     manifest::{manifest_of, wants_manifest},
     project::{Projected, projected},
     requests::{end, next_desired, retaken, take},
+    spare::{Claim, claim},
     view::{InstanceState, RecordState, View},
 };
 use bailey_model::{
@@ -22,6 +23,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub enum Step {
+    /// Write the entry and the slot together, if the versions of both are still those read.
+    Claim(Box<Claim>),
     /// Call `RunInstances` with the intent's request; feed the answer to
     /// [`crate::outcome::launched`] or [`crate::outcome::launch_refused`].
     Launch(LaunchIntent),
@@ -160,7 +163,10 @@ fn accepting(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
         Some(spec) if entry.manifest.is_none() && wants_manifest(spec, config) => {
             Step::ReadManifest(manifest_of(&spec.configuration.eif_path))
         }
-        Some(_) => save(launch(entry, Vec::new(), config, view.short, now)),
+        Some(spec) => match claim(entry, spec, view.spares, view.fresh, config, now) {
+            Some(claim) => Step::Claim(Box::new(claim)),
+            None => save(launch(entry, Vec::new(), config, view.short, now)),
+        },
         None => save(entry.moved(State::Refusing, now)),
     }
 }
@@ -349,6 +355,8 @@ fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: 
     let is_ended = view.instance.is_none_or(InstanceState::is_ended);
     let restart = entry.configuration().map_or(RestartPolicy::Never, |c| c.restart);
     let state = match restart {
+        // A host that was spare may have been lost before it was taken.
+        _ if is_ended && is_first_try(entry) => State::Replacing { host: host.clone() },
         _ if entry.attempts >= MOST_ATTEMPTS => return failed(entry, failure, now),
         RestartPolicy::Always if is_ended => State::Replacing { host: host.clone() },
         RestartPolicy::Always | RestartPolicy::OnFailure if !is_ended => {
@@ -365,6 +373,11 @@ fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: 
     // Deadlines count anew.
     next.accepted_at = now;
     next.moved(state, now)
+}
+
+/// Whether the entry has taken a spare host, and nothing came of it yet.
+fn is_first_try(entry: &Entry) -> bool {
+    entry.attempts == 0 && matches!(entry.state, State::Deploying { .. })
 }
 
 /// How many launches and starts one generation may come to before a lost instance ends it.

@@ -1,6 +1,6 @@
 //! Everything that is known about one enclave id when a decision is made.
 
-use crate::{launch::Place, ledger::Entry};
+use crate::{launch::Place, ledger::Entry, spare::Slot};
 use bailey_model::{
     UnixMillis,
     hosts::{Beat, Observed, ObservedAssignment},
@@ -29,6 +29,8 @@ pub struct View<'a> {
     pub fresh: [u8; 32],
     /// Places that were short of capacity a little while ago.
     pub short: &'a [Place],
+    /// Spare hosts that may be taken.
+    pub spares: &'a [Slot],
     /// Whether the record could not be written in this pass: then everything else goes on.
     pub unwritable: bool,
     /// Why the last step did not succeed, while it is being retried.

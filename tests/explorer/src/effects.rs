@@ -102,6 +102,7 @@ impl World {
                 }
             }
             Step::Wait(_)
+            | Step::Claim(_)
             | Step::Save(_)
             | Step::Project(_)
             | Step::WriteDesired { .. }

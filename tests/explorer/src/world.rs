@@ -50,6 +50,7 @@ pub static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
     manifest_keys: bailey_manifest::TrustedKeys::default(),
     reports_bucket: "reports".to_owned(),
     fallback_types: "m6i.xlarge".parse().into_iter().collect(),
+    spares: Vec::new(),
     strict_instance_types: false,
     absence_grace: Duration::from_mins(1),
     nonce_ttl: Duration::from_mins(5),
@@ -277,6 +278,7 @@ impl World {
             desired_written: seen.desired_written,
             fresh: fresh(version, coordinator),
             short: &[],
+            spares: &[],
             unwritable: false,
             retrying: None,
         };

@@ -6,5 +6,6 @@ mod pausing;
 mod places;
 mod schedules;
 mod situations;
+mod spares;
 mod table;
 mod world;

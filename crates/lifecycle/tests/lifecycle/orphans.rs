@@ -6,7 +6,7 @@ use crate::world::{LaunchFate, World, record_with};
 use bailey_lifecycle::{
     launch::LaunchRequest,
     ledger::State,
-    orphan::{Claimed, Ownership, ownership},
+    orphan::{Claimant, Claimed, Ownership, ownership},
     outcome,
 };
 use bailey_model::Generation;
@@ -81,7 +81,7 @@ fn what_the_ledger_cannot_prove_is_left_alone() {
     let real = launched(&request);
     let tagged_by_hand = Claimed { client_token: "made up".to_owned(), ..real.clone() };
     assert_eq!(whose(&world, &tagged_by_hand), Ownership::Unproven(OTHERS));
-    let of_another = Claimed { enclave_id: "another".parse().unwrap(), ..real.clone() };
+    let of_another = Claimed { by: Claimant::Enclave("another".parse().unwrap()), ..real.clone() };
     assert_eq!(whose(&world, &of_another), Ownership::Unproven(OTHERS));
     let later = Claimed { generation: Generation(2), ..real.clone() };
     let unknown = "the ledger does not know its generation yet";

@@ -17,6 +17,7 @@ use bailey_lifecycle::{
     launch::{LaunchRefused, LaunchRequest, Launched, Place},
     ledger::{Entry, Outcome, State},
     next_step, outcome,
+    spare::Slot,
 };
 use bailey_manifest::TrustedKeys;
 use bailey_model::{
@@ -104,6 +105,8 @@ pub(crate) struct World {
     pub(crate) manifests_read: Vec<String>,
     /// Places that the coordinator knows to be short of capacity.
     pub(crate) short: Vec<Place>,
+    /// The slots for spare hosts.
+    pub(crate) spares: Vec<Slot>,
     /// Whether EC2 starts a stopped instance again.
     pub(crate) can_start: bool,
     fresh: u8,
@@ -129,6 +132,7 @@ impl World {
                 manifest_keys: TrustedKeys::default(),
                 reports_bucket: "reports".to_owned(),
                 fallback_types: Vec::new(),
+                spares: Vec::new(),
                 strict_instance_types: false,
                 absence_grace: Duration::from_mins(1),
                 nonce_ttl: Duration::from_mins(5),
@@ -142,6 +146,7 @@ impl World {
             },
             fate: LaunchFate::Works,
             sees_instances: true,
+            spares: Vec::new(),
             unwritable: false,
             manifest: ManifestObject::Absent,
             manifests_read: Vec::new(),
@@ -212,6 +217,7 @@ impl World {
             beat: None,
             instance,
             short: &self.short,
+            spares: &self.spares,
             unwritable: self.unwritable,
             desired_written: self.desired.get(&arn).map_or(0, |desired| desired.version),
             fresh: [self.fresh; 32],
@@ -226,6 +232,12 @@ impl World {
     pub(crate) fn step(&mut self, crash: bool) -> bool {
         match self.next() {
             Step::Wait(_) => return false,
+            Step::Claim(claim) => {
+                for slot in self.spares.iter_mut().filter(|slot| slot.id == claim.slot.id) {
+                    *slot = claim.slot.clone();
+                }
+                self.save(claim.entry);
+            }
             Step::Save(entry) => self.save(*entry),
             Step::Project(projected) => self.project(&projected),
             Step::WriteDesired { instance_arn, desired } => {

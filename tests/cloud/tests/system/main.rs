@@ -25,5 +25,6 @@ mod pausing;
 mod repeats;
 mod restarts;
 mod scale;
+mod spares;
 mod system;
 mod wire;
