@@ -80,6 +80,9 @@ pub struct Config {
     /// Seconds a host may take to end its enclave.
     #[serde(default = "seconds::<60>")]
     pub drain_timeout_s: u64,
+    /// Seconds that an enclave may take to end before people are told; it is tried on all the same.
+    #[serde(default = "seconds::<1200>")]
+    pub destroy_timeout_s: u64,
     /// Seconds by which an enclave's clock may be off.
     #[serde(default = "seconds::<300>")]
     pub skew_s: u64,
@@ -191,6 +194,7 @@ impl Config {
             deploy_timeout: Duration::from_secs(self.deploy_timeout_s),
             host_timeout: Duration::from_secs(self.host_timeout_s),
             drain_timeout: Duration::from_secs(self.drain_timeout_s),
+            destroy_timeout: Duration::from_secs(self.destroy_timeout_s),
             skew: Duration::from_secs(self.skew_s),
             software: BTreeMap::from([(
                 "bailey-coordinator".to_owned(),
@@ -248,7 +252,7 @@ mod tests {
                 config;
             let Config { orphan_grace_s, ec2_interval_s, .. } = config;
             let Config { reattest_interval_s, reattest_misses, deploy_timeout_s, .. } = config;
-            let Config { host_timeout_s, drain_timeout_s, skew_s, .. } = config;
+            let Config { host_timeout_s, drain_timeout_s, destroy_timeout_s, skew_s, .. } = config;
             [
                 *sweep_interval_s,
                 *stream_poll_ms,
@@ -261,6 +265,7 @@ mod tests {
                 *deploy_timeout_s,
                 *host_timeout_s,
                 *drain_timeout_s,
+                *destroy_timeout_s,
                 *skew_s,
             ]
         };

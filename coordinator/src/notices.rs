@@ -1,4 +1,4 @@
-//! Telling people that an enclave failed or is degraded.
+//! Telling people that an enclave failed, is degraded or does not end.
 //!
 //! # Flow
 //! The entry's events say what is to be told, and its `notified` how far that was done. Whenever an entry
@@ -39,7 +39,7 @@ pub struct Notice {
     pub generation: u64,
     /// The record's status.
     pub status: Status,
-    /// `FAILED` or `DEGRADED`.
+    /// `FAILED`, `DEGRADED` or `OVERDUE`.
     pub phase: &'static str,
     /// The failure's code; `Degraded` for an enclave that runs on.
     pub code: String,
@@ -54,6 +54,10 @@ pub struct Notice {
 /// What the record's reader can do about a degraded enclave.
 const DEGRADED_HINT: &str = "The enclave runs on and is asked again; it is ended when that goes on \
     to fail. Its events and the agent's log say more.";
+
+/// What to do about an enclave that does not end.
+const OVERDUE_HINT: &str = "The coordinator tries on. The record's warnings say what stands in the way: \
+    often a missing permission, or an EC2 outage. Look at the instance.";
 
 /// Whether an entry has something left to be told, or to be passed over.
 pub(crate) fn is_pending(entry: &Entry) -> bool {
@@ -70,7 +74,8 @@ pub fn due(entry: &Entry, deployment: &str, now: UnixMillis) -> Vec<Notice> {
 
 fn untold(entry: &Entry) -> impl Iterator<Item = &Event> {
     let is_told = |event: &Event| event.number <= entry.notified;
-    let is_one = |event: &Event| matches!(event.text.as_str(), "FAILED" | "DEGRADED");
+    let is_one =
+        |event: &Event| matches!(event.text.as_str(), "FAILED" | "DEGRADED") || event.is_overdue();
     entry.events.iter().filter(move |event| is_one(event) && !is_told(event))
 }
 
@@ -81,10 +86,12 @@ fn notice(entry: &Entry, event: &Event, deployment: &str) -> Notice {
     let failure = entry.failure.as_ref().filter(|_| event.generation == entry.generation);
     let (status, phase) = match event.text.as_str() {
         "DEGRADED" => (Status::Deployed, "DEGRADED"),
+        _ if event.is_overdue() => (Status::Destroying, "OVERDUE"),
         _ => (Status::Failed, "FAILED"),
     };
     let (code, message, hint) = match (phase, failure) {
         ("DEGRADED", _) => ("Degraded".to_owned(), reason, DEGRADED_HINT.to_owned()),
+        ("OVERDUE", _) => ("Overdue".to_owned(), event.text.clone(), OVERDUE_HINT.to_owned()),
         (_, Some(failure)) => {
             (failure.code.to_string(), failure.message.clone(), failure.hint.clone())
         }

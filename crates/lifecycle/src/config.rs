@@ -46,6 +46,8 @@ pub struct Config {
     pub host_timeout: Duration,
     /// How long a host may take to end its enclave before the instance is terminated anyway.
     pub drain_timeout: Duration,
+    /// How long an enclave may take to end before people are told; it is tried on all the same.
+    pub destroy_timeout: Duration,
     /// How far the enclave's clock may be off.
     pub skew: Duration,
     /// Names and versions of the programs, for reports.

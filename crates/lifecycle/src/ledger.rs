@@ -150,6 +150,21 @@ impl Entry {
         }
     }
 
+    /// Since when the enclave is being ended, while it is.
+    pub(crate) fn ending_since(&self) -> Option<UnixMillis> {
+        match &self.state {
+            State::Draining { since, .. } | State::Terminating { since, .. } => Some(*since),
+            _ => None,
+        }
+    }
+
+    /// Whether people were told that the end of this generation takes too long.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        let is_it = |event: &Event| event.generation == self.generation && event.is_overdue();
+        self.ending_since().is_some() && self.events.iter().any(is_it)
+    }
+
     /// The phase as far as it is known without the host: the state's name, but for an enclave that
     /// attests again, which goes on running or is degraded.
     #[must_use]
@@ -488,6 +503,17 @@ pub struct Notice {
     pub instance_id: String,
     /// What.
     pub text: String,
+}
+
+/// How the event begins which says that an enclave's end takes too long.
+pub(crate) const OVERDUE: &str = "OVERDUE";
+
+impl Event {
+    /// Whether it says that an enclave's end takes too long.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        self.text.starts_with(OVERDUE)
+    }
 }
 
 /// Something that happened.

@@ -152,6 +152,7 @@ fn deployment(
             .chain(refused_places(entry))
             .chain(degraded(entry))
             .chain(announced(entry))
+            .chain(overdue(entry))
             .chain(unheard_of(entry, view))
             .chain(view.retrying.map(str::to_owned))
             .collect(),
@@ -180,6 +181,11 @@ fn unheard_of(entry: &Entry, view: &View<'_>) -> Option<String> {
     entry.state.host()?;
     let last = view.beat?.at;
     (view.now.since(last) >= SILENCE).then(|| format!("the agent was last heard of at {last}"))
+}
+
+/// What a record says whose enclave should have ended long ago.
+fn overdue(entry: &Entry) -> Option<String> {
+    entry.is_overdue().then(|| "its end takes too long, and is tried on".to_owned())
 }
 
 /// What AWS announced about the present instance.

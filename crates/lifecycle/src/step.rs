@@ -4,7 +4,7 @@ use crate::{
     config::Config,
     judge::judge,
     launch::{LaunchIntent, Place, Tried, next_place},
-    ledger::{Entry, Host, Incarnation, Judgement, Outcome, Renewal, State},
+    ledger::{Entry, Host, Incarnation, Judgement, OVERDUE, Outcome, Renewal, State},
     manifest::{manifest_of, wants_manifest},
     project::{Projected, projected},
     requests::{end, next_desired, retaken, take},
@@ -104,6 +104,18 @@ fn going_on(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
     }
 }
 
+/// The entry with a note that its end takes too long; none when it does not, or the note is there. There
+/// is nothing to fall back to: it is tried on, and people are told.
+fn overdue(entry: &Entry, now: UnixMillis, config: &Config) -> Option<Entry> {
+    let since = entry.ending_since()?;
+    if now < since.plus(config.destroy_timeout) || entry.is_overdue() {
+        return None;
+    }
+    let mut next = entry.clone();
+    next.note(now, format!("{OVERDUE}: not ended within {} s", config.destroy_timeout.as_secs()));
+    Some(next)
+}
+
 fn absence_ends(entry: &Entry, now: UnixMillis, config: &Config) -> Option<UnixMillis> {
     let ends = entry.absent_since?.plus(config.absence_grace);
     (entry.is_active() && ends > now).then_some(ends)
@@ -111,6 +123,9 @@ fn absence_ends(entry: &Entry, now: UnixMillis, config: &Config) -> Option<UnixM
 
 fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
     let now = view.now;
+    if let Some(told) = overdue(entry, now, config) {
+        return save(told);
+    }
     match &entry.state {
         State::Accepting | State::Refusing if is_unacknowledged(view.record) => Step::Wait(None),
         State::Accepting => accepting(entry, view, config),

@@ -59,6 +59,7 @@ pub static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
     deploy_timeout: Duration::from_mins(10),
     host_timeout: Duration::from_mins(5),
     drain_timeout: Duration::from_mins(1),
+    destroy_timeout: Duration::from_mins(20),
     skew: Duration::from_mins(20),
     software: BTreeMap::new(),
 });

@@ -718,3 +718,24 @@ fn what_the_web_app_wrote_is_never_changed() {
         assert_eq!(world.attribute(name), seed[name]);
     }
 }
+
+#[test]
+fn an_end_that_takes_too_long_is_told_once_and_tried_on() {
+    let mut world = World::with_record(seed_record());
+    world.deploy();
+    world.ask("PENDING_DESTROY");
+    while !matches!(world.state(), State::Draining { .. }) {
+        assert!(world.step(false));
+    }
+    world.later(1_201);
+    let told = |world: &World| {
+        let entry = world.entry.as_ref().unwrap();
+        entry.events.iter().filter(|event| event.text == "OVERDUE: not ended within 1200 s").count()
+    };
+    // The status first, then the note.
+    assert!(world.step(false) && world.step(false));
+    assert_eq!(told(&world), 1);
+    world.settle();
+    assert_eq!(told(&world), 1);
+    assert_eq!(world.status(), "DESTROYED");
+}

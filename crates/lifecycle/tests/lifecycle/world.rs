@@ -141,6 +141,7 @@ impl World {
                 deploy_timeout: Duration::from_mins(30),
                 host_timeout: Duration::from_mins(5),
                 drain_timeout: Duration::from_mins(1),
+                destroy_timeout: Duration::from_mins(20),
                 skew: Duration::from_mins(5),
                 software: BTreeMap::new(),
             },
