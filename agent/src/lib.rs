@@ -44,7 +44,7 @@ use bailey_attestation::{ChainCache, FingerprintError, RootFingerprint, TrustedR
 use bailey_runtime::{Shutdown, aws, calls::Calls};
 use command::CommandError;
 use config::{Config, ConfigError, ConfigFile};
-use hosts_table::DynamoHostsTable;
+use hosts_table::{DynamoHostsTable, Made};
 use identity::{Identity, Metadata, MetadataError};
 use image::{Cache, CacheError, ProgressBoard, S3Images};
 use nitro_cli::NitroCli;
@@ -109,6 +109,7 @@ async fn ports(
             table: config.hosts_table.clone(),
             instance_arn: identity.instance_arn.clone(),
             calls: calls.clone(),
+            made: Made::default(),
         }),
         images: Arc::new(S3Images::new(aws::counted_s3(&sdk, &calls), cache, progress)),
         enclaves: Arc::new(Parent::new(cli, pool, state.start_lock())),

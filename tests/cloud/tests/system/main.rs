@@ -17,6 +17,7 @@ mod events;
 mod histories;
 mod images;
 mod lambda;
+mod late;
 mod manifests;
 mod mistakes;
 mod notices;

@@ -3,7 +3,7 @@
 use super::{InstanceFacts, LightHosts};
 use bailey_agent::{
     config::Config,
-    hosts_table::DynamoHostsTable,
+    hosts_table::{DynamoHostsTable, Made},
     ports::{HostsTable, TableError},
 };
 use bailey_model::hosts::{Beat, Desired, Observed};
@@ -31,6 +31,7 @@ impl LightTable {
             table: config.hosts_table.clone(),
             instance_arn: facts.arn(),
             calls: Calls::default(),
+            made: Made::default(),
         };
         Self { table, calls: Arc::clone(&light.calls), powered }
     }
