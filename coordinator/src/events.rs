@@ -118,7 +118,7 @@ fn health(detail: &Value) -> Event {
 
 /// An attribute in the form in which DynamoDB writes it itself, and events carry it.
 ///
-/// Source: AWS, "DynamoDB API reference: AttributeValue".
+/// Source: AWS, "DynamoDB API reference: `AttributeValue`".
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Wire {

@@ -124,16 +124,16 @@ async fn heard(
     for one in news {
         coordinator.hear(one, &queue).await?;
     }
-    done(work_off(coordinator, &queue, end).await)
+    done(&work_off(coordinator, &queue, end).await)
 }
 
 async fn swept(coordinator: &Arc<Coordinator>, end: Instant) -> Result<Value, Error> {
     let queue = Queue::default();
     coordinator.sweep_and_log(&queue).await;
-    done(work_off(coordinator, &queue, end).await)
+    done(&work_off(coordinator, &queue, end).await)
 }
 
-fn done(unnoted: BTreeSet<String>) -> Result<Value, Error> {
+fn done(unnoted: &BTreeSet<String>) -> Result<Value, Error> {
     if unnoted.is_empty() {
         return Ok(Value::Null);
     }

@@ -7,6 +7,7 @@ use crate::{
     tick::{Coordinator, DESCRIBE_LAG, TickError},
 };
 use bailey_lifecycle::{
+    InstanceState,
     ledger::Host,
     spare::{self, Slot, SlotStep, SlotView, next_slot_step},
 };
@@ -35,7 +36,9 @@ impl Coordinator {
                 Ok((host, until)) => {
                     hosts.extend(host);
                     let pause = until.map(|until| until.since(now()) + Duration::from_millis(1));
-                    pause.into_iter().for_each(|pause| queue.wake(Work::Spares, pause));
+                    if let Some(pause) = pause {
+                        queue.wake(Work::Spares, pause);
+                    }
                 }
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -91,8 +94,9 @@ impl Coordinator {
                 SlotStep::Terminate(host) => {
                     let state = self.ec2.terminate(&host.instance_id).await;
                     let state = state.map_err(TickError::Ec2)?;
-                    let is_gone = state
-                        .map_or(now().since(host.launched_at) >= DESCRIBE_LAG, |it| it.is_gone());
+                    // Just after a launch EC2 may not know its own instance yet.
+                    let is_old = now().since(host.launched_at) >= DESCRIBE_LAG;
+                    let is_gone = state.map_or(is_old, InstanceState::is_gone);
                     if !is_gone {
                         return Ok((Some(host), Some(now().plus(Duration::from_secs(1)))));
                     }

@@ -122,7 +122,8 @@ impl Coordinator {
     /// Takes the steps that are due for `id`, until there is nothing to do but wait.
     pub async fn tick(&self, id: &str) -> Result<Next, TickError> {
         for _ in 0..STEP_LIMIT {
-            match self.pass(id).await {
+            // Boxed, for it holds all that a step needs.
+            match Box::pin(self.pass(id)).await {
                 Ok(Some(next)) => return Ok(next),
                 Ok(None) => {}
                 // Whoever writes there will have written in a moment.

@@ -89,13 +89,11 @@ impl Coordinator {
             Some(Claimant::Slot(slot)) => {
                 let slots = self.ledger.slots().await.map_err(TickError::Store)?;
                 let slot = slots.iter().find(|it| it.id == slot);
-                match slot.and_then(|slot| slot.given_to(instance_id)) {
-                    Some(taker) => taker.clone(),
-                    None => {
-                        queue.wake(Work::Spares, Duration::ZERO);
-                        return Ok(());
-                    }
-                }
+                let Some(taker) = slot.and_then(|slot| slot.given_to(instance_id)) else {
+                    queue.wake(Work::Spares, Duration::ZERO);
+                    return Ok(());
+                };
+                taker.clone()
             }
         };
         if let Some(notice) = notice {

@@ -78,6 +78,12 @@ enum Failed {
     /// A cloud could not be started or ended.
     #[error("cannot run a local cloud")]
     Cloud(#[source] CloudError),
+    /// An earlier run left something where this one is to begin.
+    #[error("`{}` is left of an earlier run; remove it, or choose another --state", state.display())]
+    Left {
+        /// What is left.
+        state: PathBuf,
+    },
     /// The image could not be built.
     #[error("cannot build an image of `{}`", keep.display())]
     Image { keep: PathBuf, source: BuildError },
@@ -132,6 +138,10 @@ fn image(arguments: &Arguments) -> Result<Vec<u8>, Failed> {
 
 /// Starts a cloud below this directory, with the image and a coordinator.
 async fn start(image: Vec<u8>, state: &Path) -> Result<LocalCloud, Failed> {
+    // What a run left that was killed, reports above all, would be taken for this one's.
+    if state.exists() {
+        return Err(Failed::Left { state: state.to_owned() });
+    }
     let mut options = Options::find().map_err(Failed::Cloud)?;
     options.state = Some(state.to_owned());
     options.with_wire = true;
