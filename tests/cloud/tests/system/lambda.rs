@@ -4,6 +4,7 @@ use crate::system::{System, record, seed_record};
 use bailey_local_cloud::{
     ec2::FaultKind,
     lambda::{Invoked, Lambda, LambdaOptions, scheduled},
+    wire::{Party, Side, Trouble, WireFault, WireRule},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -165,6 +166,57 @@ async fn one_bad_record_in_a_batch_is_acknowledged_noted_and_holds_up_no_other()
     let mut system = system;
     system.cloud.start_coordinator().unwrap();
     system.destroy_all(&["bad"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_given_back_only_when_not_even_a_note_can_be_written() {
+    let system = System::with_wire().await;
+    let lambda = Lambda::start(&system.cloud, BY_HAND).await.unwrap();
+    for id in ["first", "second"] {
+        system.put_record(&record(id, &json!({ "cpu_count": "many" }))).await.unwrap();
+    }
+    let batch = json!({ "Records": [written("7", "nobody"), written("8", "first"), written("9", "second")] });
+    let down = |operation: &str| {
+        let fault = WireFault::Error(Side::Before, Trouble::InternalError);
+        let operation = Some(operation.to_owned());
+        WireRule { party: Party::Coordinators, operation, times: 10_000, fault }
+    };
+    let wire = system.wire().unwrap();
+    for operation in ["TransactGetItems", "PutItem"] {
+        wire.inject(down(operation));
+    }
+    let given_back = json!({ "batchItemFailures": [{ "itemIdentifier": "7" }] });
+    assert_eq!(lambda.invoke(batch.clone()).await, Invoked::Answered(given_back));
+    wire.calm();
+    // Only reading fails: both are noted, and the batch is done with.
+    wire.inject(down("TransactGetItems"));
+    let taken = Invoked::Answered(json!({ "batchItemFailures": [] }));
+    assert_eq!(lambda.invoke(batch).await, taken);
+    wire.calm();
+    let mut noted = notes(&system).await;
+    noted.sort();
+    assert_eq!(noted, ["again#first", "again#nobody", "again#second"]);
+    assert_eq!(lambda.invoke(scheduled()).await, Invoked::Answered(Value::Null));
+    for id in ["first", "second"] {
+        let failed = system.record(id).await.unwrap().unwrap();
+        assert_eq!(failed["error_type"], "InvalidConfiguration", "{failed:?}");
+    }
+    assert_eq!(notes(&system).await, Vec::<String>::new());
+    assert!(figures(&system).contains(&"api_calls".to_owned()), "{:?}", figures(&system));
+    lambda.end().await;
+    system.end().await;
+}
+
+/// The names of the metrics that CloudWatch would make of what the function printed.
+fn figures(system: &System) -> Vec<String> {
+    let log = std::fs::read_to_string(system.log("coordinator.log")).unwrap();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let metrics = lines.flat_map(|line| {
+        let directive = line["_aws"]["CloudWatchMetrics"][0].clone();
+        assert_eq!(directive["Namespace"], "Bailey", "{line}");
+        directive["Metrics"].as_array().cloned().unwrap_or_default()
+    });
+    metrics.map(|metric| metric["Name"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
