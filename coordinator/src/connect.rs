@@ -43,10 +43,12 @@ pub enum ConnectError {
     },
 }
 
-/// The coordinator, and what tells people, when anything does.
+/// The coordinator, and what tells people, when anything does. An enclave at rest is looked at after
+/// `longest_rest` at the latest: a look costs something, and nothing is expected.
 pub async fn connect(
     config: &Config,
     sdk: &SdkConfig,
+    longest_rest: Duration,
 ) -> Result<(Coordinator, Option<Told>), ConnectError> {
     let metrics = Arc::new(Metrics::default());
     let calls = metrics.calls();
@@ -88,7 +90,7 @@ pub async fn connect(
         looks: Pace::once_per(Duration::from_secs(config.ec2_interval_s)),
         metrics,
         notices,
-        memory: Memory::beginning(now()),
+        memory: Memory::beginning(now(), longest_rest),
     };
     Ok((coordinator, told))
 }

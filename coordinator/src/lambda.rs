@@ -22,6 +22,7 @@ use crate::{
     tick::Coordinator,
     work::WORKERS,
 };
+use bailey_model::EnclaveId;
 use bailey_runtime::{aws, chain, now};
 use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
@@ -38,6 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long before its end an invocation takes up nothing new.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// Another process may have heard of what happened to an enclave at rest, and leave the rest to a sweep.
+const LONGEST_REST: Duration = Duration::from_mins(2);
+
 /// Why the function ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LambdaError {
@@ -52,7 +56,8 @@ pub enum LambdaError {
 /// Serves invocations for as long as Lambda keeps the process.
 pub async fn lambda(config: Config) -> Result<(), LambdaError> {
     let sdk = aws::load(None).await;
-    let (coordinator, told) = connect(&config, &sdk).await.map_err(LambdaError::Connect)?;
+    let (coordinator, told) =
+        connect(&config, &sdk, LONGEST_REST).await.map_err(LambdaError::Connect)?;
     let (coordinator, told) = (Arc::new(coordinator), Arc::new(tokio::sync::Mutex::new(told)));
     let handler = service_fn(move |event: LambdaEvent<Value>| {
         let (coordinator, told) = (Arc::clone(&coordinator), Arc::clone(&told));
@@ -167,6 +172,11 @@ async fn work_off(coordinator: &Arc<Coordinator>, queue: &Queue, end: Instant) -
     failed.extend(queue.overdue());
     let mut unnoted = BTreeSet::new();
     for id in failed {
+        // It has no entry, and no note has room for any id; while its record waits, sweeps find it.
+        if id.parse::<EnclaveId>().is_err() {
+            log::error!(enclave_id = id.as_str(); "a record whose id cannot be used was not served");
+            continue;
+        }
         if let Err(error) = coordinator.ledger.remember(&id).await {
             log::error!(enclave_id = id.as_str(), error = chain(&error); "cannot be noted for the next sweep");
             unnoted.insert(id);

@@ -14,6 +14,8 @@ use std::{
 pub struct Memory {
     /// When this process began: whatever an earlier one did was before.
     began: UnixMillis,
+    /// For how long an enclave at rest is not looked at, at most.
+    longest_rest: Duration,
     inner: Mutex<Inner>,
 }
 
@@ -71,14 +73,12 @@ pub enum SentBefore {
     Never,
 }
 
-/// For how long an enclave at rest is not looked at: a look costs something, and nothing is expected.
-const LONGEST_REST: Duration = Duration::from_mins(10);
-
 impl Memory {
-    /// The memory of a process that begins now.
+    /// The memory of a process that begins now, and that looks at an enclave at rest after this time at
+    /// the latest.
     #[must_use]
-    pub fn beginning(now: UnixMillis) -> Self {
-        Self { began: now, inner: Mutex::default() }
+    pub fn beginning(now: UnixMillis, longest_rest: Duration) -> Self {
+        Self { began: now, longest_rest, inner: Mutex::default() }
     }
 
     /// The newest version of the host's `desired` item that this process wrote; 0 for none.
@@ -181,6 +181,16 @@ impl Memory {
         }
     }
 
+    /// Notes that the token was refused, after these sends before: a clear refusal launched nothing, so
+    /// what is to be waited for are earlier sends alone.
+    pub fn refused(&self, client_token: &str, before: SentBefore) {
+        let mut inner = self.lock();
+        match before {
+            SentBefore::At(at) => inner.sent.insert(client_token.to_owned(), at),
+            SentBefore::Never => inner.sent.remove(client_token),
+        };
+    }
+
     /// Forgets a token whose answer is known and noted.
     pub fn answered(&self, client_token: &str) {
         let mut inner = self.lock();
@@ -204,7 +214,7 @@ impl Memory {
         let mut inner = self.lock();
         match until {
             Some(until) => {
-                inner.resting.insert(id.to_owned(), until.min(now.plus(LONGEST_REST)));
+                inner.resting.insert(id.to_owned(), until.min(now.plus(self.longest_rest)));
             }
             None => {
                 inner.resting.remove(id);
@@ -289,7 +299,7 @@ mod tests {
 
     #[test]
     fn pauses_double_and_start_anew_after_a_success() {
-        let memory = Memory::beginning(UnixMillis(0));
+        let memory = Memory::beginning(UnixMillis(0), Duration::from_mins(10));
         let fail = || memory.failed("a", "write".to_owned(), String::new(), u32::MAX);
         let pauses: Vec<_> = (0..4).map(|_| fail().as_millis()).collect();
         assert_eq!(pauses, [500, 1_000, 2_000, 4_000]);
@@ -300,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_rests_is_left_alone_until_its_time_and_ten_minutes_at_most() {
-        let memory = Memory::beginning(UnixMillis(0));
+        let memory = Memory::beginning(UnixMillis(0), Duration::from_mins(10));
         assert!(!memory.rests("a", UnixMillis(0)));
         memory.set_rest("a", Some(UnixMillis(1_000)), UnixMillis(0));
         assert!(memory.rests("a", UnixMillis(999)));
@@ -314,7 +324,7 @@ mod tests {
 
     #[test]
     fn the_reason_that_is_shown_stays_while_the_same_thing_fails() {
-        let memory = Memory::beginning(UnixMillis(0));
+        let memory = Memory::beginning(UnixMillis(0), Duration::from_mins(10));
         memory.failed("a", "write".to_owned(), "request 1".to_owned(), 0);
         memory.failed("a", "write".to_owned(), "request 2".to_owned(), 0);
         assert_eq!(memory.trouble("a").as_deref(), Some("request 1"));
@@ -324,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_host_that_another_coordinator_ended_is_forgotten_with_the_next_look() {
-        let memory = Memory::beginning(UnixMillis(0));
+        let memory = Memory::beginning(UnixMillis(0), Duration::from_mins(10));
         let id = "enc_1".parse().unwrap();
         let host = |name: &str| Host {
             instance_id: name.to_owned(),
@@ -349,8 +359,21 @@ mod tests {
     }
 
     #[test]
+    fn refusals_do_not_put_off_when_an_earlier_send_is_settled() {
+        let memory = Memory::beginning(UnixMillis(7), Duration::from_mins(10));
+        for at in [UnixMillis(30_000), UnixMillis(60_000)] {
+            let before = memory.send("found", at);
+            assert_eq!(before, SentBefore::At(UnixMillis(7)));
+            memory.refused("found", before);
+        }
+        // This one has no clear answer.
+        assert_eq!(memory.send("found", UnixMillis(90_000)), SentBefore::At(UnixMillis(7)));
+        assert_eq!(memory.send("found", UnixMillis(95_000)), SentBefore::At(UnixMillis(90_000)));
+    }
+
+    #[test]
     fn only_an_intent_of_this_process_is_known_never_to_have_been_sent() {
-        let memory = Memory::beginning(UnixMillis(0));
+        let memory = Memory::beginning(UnixMillis(0), Duration::from_mins(10));
         let now = UnixMillis(1);
         memory.intent_is_new("own");
         assert_eq!(memory.send("own", now), SentBefore::Never);

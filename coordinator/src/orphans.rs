@@ -36,15 +36,19 @@ impl Coordinator {
         let mut suspects: Vec<_> = candidates.keys().copied().collect();
         suspects.sort_unstable();
         let confirmed = self.suspects.confirmed(&suspects, self.grace, now());
-        let mut ended = 0;
+        let (mut ended, mut failed) = (0, None);
         for suspect in confirmed.into_iter().filter_map(|id| candidates.get(id)) {
             if ended == MOST_AT_ONCE {
                 log::warn!("more instances belong to nobody; the next sweep goes on");
                 break;
             }
-            ended += usize::from(self.end_orphan(suspect).await?);
+            // One that cannot be ended is no reason to leave the others.
+            match self.end_orphan(suspect).await {
+                Ok(is_ended) => ended += usize::from(is_ended),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Terminates the instance if it belongs to nobody; tells whether it did.
@@ -64,8 +68,7 @@ impl Coordinator {
             }
             Ownership::Orphaned => {}
         }
-        if let Some(entry) = entry {
-            let noted = outcome::orphan_ended(&entry, instance_id, now());
+        if let Some(noted) = entry.and_then(|it| outcome::orphan_ended(&it, instance_id, now())) {
             match self.ledger.save(&noted).await.map_err(SweepError::Ledger)? {
                 // It goes on just now; the next sweep looks again.
                 Written::Outdated => return Ok(false),

@@ -141,10 +141,22 @@ impl CallError {
     #[must_use]
     pub fn refusal(&self) -> Option<&ApiError> {
         match self {
+            // EC2 says so with a server error, and has launched nothing all the same.
+            Self::Api { error, .. } if is_shortage(&error.code) => Some(error),
             Self::Api { status: 400..=499, error, .. } if !is_transient(&error.code) => Some(error),
             _ => None,
         }
     }
+}
+
+/// Codes by which EC2 has no capacity to give.
+///
+/// Source: AWS, "Error codes for the Amazon EC2 API", server errors.
+fn is_shortage(code: &str) -> bool {
+    matches!(
+        code,
+        "InsufficientCapacity" | "InsufficientHostCapacity" | "InsufficientInstanceCapacity"
+    )
 }
 
 /// Codes that come with a status below 500 and still only ask for patience.
@@ -352,7 +364,8 @@ mod tests {
         };
         assert!(api(400, "InvalidParameterValue").refusal().is_some());
         assert!(api(400, "RequestLimitExceeded").refusal().is_none());
-        assert!(api(500, "InsufficientInstanceCapacity").refusal().is_none());
+        assert!(api(500, "InsufficientInstanceCapacity").refusal().is_some());
+        assert!(api(500, "InternalError").refusal().is_none());
         assert!(CallError::Timeout { action: "RunInstances" }.refusal().is_none());
     }
 }

@@ -16,6 +16,9 @@ use bailey_runtime::{Shutdown, aws, calls::Calls, chain};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time::MissedTickBehavior};
 
+/// Of what happens to an enclave at rest this process hears, by the streams and its own sweeps.
+const LONGEST_REST: Duration = Duration::from_mins(10);
+
 /// Why the coordinator cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -64,7 +67,8 @@ pub enum RunError {
 pub async fn run(config: Config) -> Result<(), RunError> {
     let mut shutdown = Shutdown::listen().map_err(RunError::Signals)?;
     let sdk = aws::load(None).await;
-    let (coordinator, told) = connect(&config, &sdk).await.map_err(RunError::Connect)?;
+    let (coordinator, told) =
+        connect(&config, &sdk, LONGEST_REST).await.map_err(RunError::Connect)?;
     let coordinator = Arc::new(coordinator);
     let queue = Queue::default();
     coordinator.metrics.watch(&queue);

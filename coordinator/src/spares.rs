@@ -9,7 +9,7 @@ use crate::{
 use bailey_lifecycle::{
     InstanceState,
     ledger::Host,
-    spare::{self, Slot, SlotStep, SlotView, next_slot_step},
+    spare::{self, Slot, SlotState, SlotStep, SlotView, next_slot_step},
 };
 use bailey_model::UnixMillis;
 use bailey_runtime::{chain, now};
@@ -115,7 +115,12 @@ impl Coordinator {
                 }
             };
             match self.ledger.save_slot(&next).await.map_err(TickError::Store)? {
-                Written::Done(next) => slot = changed(&slot, next),
+                Written::Done(next) => {
+                    if let SlotState::Launching { intent } = &next.state {
+                        self.memory.intent_is_new(&intent.request.client_token);
+                    }
+                    slot = changed(&slot, next);
+                }
                 // Somebody else tends it, or has taken its host.
                 Written::Outdated => return Ok((None, Some(now().plus(CONTENTION_PAUSE)))),
             }
@@ -150,8 +155,9 @@ const CONTENTION_PAUSE: Duration = Duration::from_millis(100);
 fn changed(before: &Slot, after: Slot) -> Slot {
     if before.name() != after.name() {
         let why = match &after.state {
-            spare::SlotState::Empty { why: Some(why), .. }
-            | spare::SlotState::Terminating { why, .. } => why.as_str(),
+            SlotState::Empty { why: Some(why), .. } | SlotState::Terminating { why, .. } => {
+                why.as_str()
+            }
             _ => "-",
         };
         let instance_id = after.host().map_or("-", |host| host.instance_id.as_str());

@@ -3,7 +3,7 @@
 //! A change only says *look again*: whoever it is about is read anew.
 
 use crate::wake::{Attribute, Image, is_echo, pause_after_report};
-use bailey_model::hosts::OBSERVED_PREFIX;
+use bailey_model::{EnclaveId, hosts::OBSERVED_PREFIX};
 use std::time::Duration;
 
 /// Whom a change is about.
@@ -41,7 +41,11 @@ impl Subject {
         // Heartbeats and what coordinators write are left out.
         let instance_arn = key("pk")?.strip_prefix(OBSERVED_PREFIX)?.to_owned();
         let assignments = new.get("assignments").and_then(|value| value.list());
-        let id = |assignment: &V| Some(assignment.field("enclave_id")?.text()?.to_owned());
+        // A parent may write anything there; what is no id is nobody's.
+        let id = |assignment: &V| {
+            let id: EnclaveId = assignment.field("enclave_id")?.text()?.parse().ok()?;
+            Some(id.to_string())
+        };
         let claims = assignments.into_iter().flatten().filter_map(id).take(MOST_CLAIMS);
         Some(Self::Host { instance_arn, claims: claims.collect(), pause: pause_after_report(new) })
     }
@@ -83,7 +87,10 @@ mod tests {
         let new = json!({ "assignments": { "L": assignments } });
         assert_eq!(of(keys(), new), host(claims(4)));
         assert_eq!(of(keys(), json!({})), host(vec![]));
-        let odd = json!({ "assignments": { "L": [{ "N": "7" }, { "M": { "enclave_id": { "BOOL": true } } }] } });
+        let claimed = |id: Value| json!({ "M": { "enclave_id": id } });
+        let odd = [json!({ "BOOL": true }), json!({ "S": "" }), json!({ "S": "x".repeat(3_000) })];
+        let odd: Vec<_> = odd.into_iter().map(claimed).chain([json!({ "N": "7" })]).collect();
+        let odd = json!({ "assignments": { "L": odd } });
         assert_eq!(of(keys(), odd), host(vec![]));
     }
 

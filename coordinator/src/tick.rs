@@ -481,7 +481,10 @@ impl Coordinator {
         let (refused, before) = if intent.may_be_sent(now()) {
             let before = self.memory.send(token, now());
             match self.ec2.launch(&intent.request).await.map_err(TickError::Ec2)? {
-                LaunchAnswer::Refused(refused) => (refused, before),
+                LaunchAnswer::Refused(refused) => {
+                    self.memory.refused(token, before);
+                    (refused, before)
+                }
                 launched @ LaunchAnswer::Launched(_) => {
                     return Ok((launched, before == SentBefore::Never));
                 }

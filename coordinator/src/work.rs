@@ -41,6 +41,11 @@ impl Coordinator {
     /// Takes the steps that are due for `id`, and sees to it that it is looked at again in time.
     pub(crate) async fn serve(&self, id: &str, queue: &Queue) -> Result<(), TickError> {
         let wake = |delay| queue.wake(Work::Enclave(id.to_owned()), delay);
+        // Taken back before anything is read: what is noted after this is not covered by it.
+        if self.memory.is_noted(id) {
+            self.ledger.forget(id).await.map_err(TickError::Store)?;
+            self.memory.note_is_gone(id);
+        }
         match self.tick(id).await {
             Ok(next) => {
                 // The record may still show the trouble that is over.
@@ -48,10 +53,6 @@ impl Coordinator {
                     wake(Duration::ZERO);
                 } else if let Next::After(delay) = next {
                     wake(delay);
-                }
-                if self.memory.is_noted(id) {
-                    self.ledger.forget(id).await.map_err(TickError::Store)?;
-                    self.memory.note_is_gone(id);
                 }
                 Ok(())
             }

@@ -120,6 +120,9 @@ pub fn slot_ownership(
     if slot_token(deployment, id, instance.generation) != instance.client_token {
         return Ownership::Unproven(ANOTHERS_TOKEN);
     }
+    if !is_given && slot.has_forgotten() {
+        return Ownership::Unproven("its slot no longer remembers to whom it was given");
+    }
     if is_given && taker.is_none() {
         return Ownership::Unproven("the ledger does not know the enclave that took it");
     }

@@ -186,12 +186,17 @@ pub fn noticed(entry: &Entry, instance_id: &str, text: &str, now: UnixMillis) ->
     Some(next)
 }
 
-/// An instance that was launched for the entry's enclave, and that nobody counts on, was terminated.
+/// An instance that was launched for the entry's enclave, and that nobody counts on, is terminated; none
+/// when the entry says so already.
 #[must_use]
-pub fn orphan_ended(entry: &Entry, instance_id: &str, now: UnixMillis) -> Entry {
+pub fn orphan_ended(entry: &Entry, instance_id: &str, now: UnixMillis) -> Option<Entry> {
+    let text = format!("{instance_id} was launched and belongs to nobody: it is terminated");
+    if entry.events.iter().any(|event| event.text == text) {
+        return None;
+    }
     let mut next = entry.clone();
-    next.note(now, format!("{instance_id} was launched and belongs to nobody: it is terminated"));
-    next
+    next.note(now, text);
+    Some(next)
 }
 
 /// EC2 cannot start the entry's instance again, for the reason given: another one is launched when

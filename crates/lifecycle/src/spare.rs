@@ -109,6 +109,8 @@ pub enum SlotState {
         host: Host,
         /// Why.
         why: String,
+        /// Until when no other is launched.
+        until: UnixMillis,
     },
 }
 
@@ -121,8 +123,8 @@ pub struct Given {
     pub enclave_id: EnclaveId,
 }
 
-/// How many hosts a slot remembers to have given: more than can be alive.
-const REMEMBERED: usize = 100;
+/// How many hosts a slot remembers to have given.
+const REMEMBERED: usize = 500;
 
 /// How long a slot stays empty after its host could not be had, or was lost.
 const PAUSE: Duration = Duration::from_mins(3);
@@ -158,6 +160,11 @@ impl Slot {
         self.given.iter().find(|it| it.instance_id == instance_id).map(|it| &it.enclave_id)
     }
 
+    /// Whether it may have given hosts that it does not remember.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        self.given.len() >= REMEMBERED
+    }
+
     /// The state's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -180,16 +187,19 @@ impl Slot {
         Self { generation, ..self.with(SlotState::Empty { until, why }) }
     }
 
-    fn ending(&self, host: &Host, why: impl Into<String>) -> Self {
-        self.with(SlotState::Terminating { host: host.clone(), why: why.into() })
+    fn ending(&self, host: &Host, why: impl Into<String>, until: UnixMillis) -> Self {
+        self.with(SlotState::Terminating { host: host.clone(), why: why.into(), until })
     }
 }
 
 /// The slots that the settings call for, and those that are there without being called for.
 #[must_use]
 pub fn slots(wanted: &[SpareHosts], present: Vec<Slot>) -> Vec<(Slot, bool)> {
-    let numbers = wanted.iter().flat_map(|it| (0..it.count).map(move |n| (&it.place, n)));
-    let mut slots: Vec<_> = numbers.map(|(place, n)| (Slot::new(place, n), true)).collect();
+    let mut slots: Vec<(Slot, bool)> = Vec::new();
+    for place in wanted.iter().flat_map(|it| (0..it.count).map(move |_| &it.place)) {
+        let number = slots.iter().filter(|(slot, _)| slot.place == *place).count();
+        slots.push((Slot::new(place, u32::try_from(number).unwrap_or(u32::MAX)), true));
+    }
     for slot in present {
         match slots.iter_mut().find(|(other, _)| other.id == slot.id) {
             Some((other, _)) => *other = slot,
@@ -235,8 +245,9 @@ pub fn next_slot_step(slot: &Slot, view: &SlotView<'_>, config: &Config) -> Slot
     let SlotView { now, is_wanted, .. } = *view;
     let save = |slot: Slot| SlotStep::Save(Box::new(slot));
     if let Some(host) = lost(slot, view) {
+        // Also one that was merely stopped; and its items are removed with it.
         let why = format!("instance {} is gone", host.instance_id);
-        return save(slot.emptied(now.plus(PAUSE), Some(why)));
+        return save(slot.ending(host, why, now.plus(PAUSE)));
     }
     match &slot.state {
         SlotState::Empty { .. } if !is_wanted => SlotStep::Wait(None),
@@ -248,7 +259,7 @@ pub fn next_slot_step(slot: &Slot, view: &SlotView<'_>, config: &Config) -> Slot
         // Also when it is no longer wanted: only the answer tells whether there is an instance.
         SlotState::Launching { intent } => SlotStep::Launch(intent.clone()),
         SlotState::Booting { host, .. } | SlotState::Ready { host, .. } if !is_wanted => {
-            save(slot.ending(host, "it is no longer called for"))
+            save(slot.ending(host, "it is no longer called for", now))
         }
         SlotState::Booting { host, template_version } if view.observed.is_some() => {
             let (host, template_version) = (host.clone(), *template_version);
@@ -257,7 +268,8 @@ pub fn next_slot_step(slot: &Slot, view: &SlotView<'_>, config: &Config) -> Slot
         SlotState::Booting { host, .. } => {
             let deadline = host.launched_at.plus(config.host_timeout);
             if now >= deadline {
-                return save(slot.ending(host, "its agent did not report in time"));
+                let why = "its agent did not report in time";
+                return save(slot.ending(host, why, now.plus(PAUSE)));
             }
             if !view.is_told {
                 let desired = Desired { version: host.desired_version, ..Desired::default() };
@@ -266,10 +278,12 @@ pub fn next_slot_step(slot: &Slot, view: &SlotView<'_>, config: &Config) -> Slot
             SlotStep::Wait(Some(deadline))
         }
         SlotState::Ready { host, template_version } => {
-            if *template_version == config.template.version {
+            // Another coordinator may have been started since the template was changed: an older one of
+            // us must not undo what it launches.
+            if *template_version >= config.template.version {
                 return SlotStep::Wait(None);
             }
-            save(slot.ending(host, "the launch template has a newer version"))
+            save(slot.ending(host, "the launch template has a newer version", now))
         }
         SlotState::Terminating { host, .. } => SlotStep::Terminate(host.clone()),
     }
@@ -310,8 +324,8 @@ pub fn launch_refused(slot: &Slot, refused: &LaunchRefused, now: UnixMillis) -> 
 /// EC2 confirmed that the slot's instance ends.
 #[must_use]
 pub fn terminated(slot: &Slot, now: UnixMillis) -> Slot {
-    let SlotState::Terminating { why, .. } = &slot.state else { return slot.clone() };
-    slot.emptied(now, Some(why.clone()))
+    let SlotState::Terminating { why, until, .. } = &slot.state else { return slot.clone() };
+    slot.emptied((*until).max(now), Some(why.clone()))
 }
 
 /// An entry that takes the host of a slot, and the slot without it: to be written together or not at
@@ -336,7 +350,7 @@ pub(crate) fn claim(
     let (slot, host) = spec.places.iter().find_map(|place| {
         let ready = slots.iter().filter_map(|slot| match &slot.state {
             SlotState::Ready { host, template_version } => {
-                (*template_version == config.template.version).then_some((slot, host))
+                (*template_version >= config.template.version).then_some((slot, host))
             }
             _ => None,
         });

@@ -274,6 +274,12 @@ fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Con
     if now >= deadline {
         return fail(deploy_timeout(config, now));
     }
+    // What a host reported while it was spare does not say that its agent still works.
+    if is_first_try(entry) && assignment.is_none() && now >= host_deadline {
+        let mut next = entry.clone();
+        next.note(now, format!("the agent on {} does not take its work up", host.instance_id));
+        return save(next.moved(State::Replacing { host: host.clone() }, now));
+    }
     if view.observed.is_none() && now >= host_deadline {
         let seconds = config.host_timeout.as_secs();
         let message =
@@ -302,7 +308,8 @@ fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Con
     let progress = assignment
         .filter(|assignment| assignment.phase == HostPhase::Fetching)
         .map(|_| now.plus(PROGRESS_INTERVAL));
-    let host_silent = view.observed.is_none().then_some(host_deadline);
+    let is_unheard_of = view.observed.is_none() || (is_first_try(entry) && assignment.is_none());
+    let host_silent = is_unheard_of.then_some(host_deadline);
     Step::Wait(sooner(progress, sooner(host_silent, Some(deadline.min(nonce_ends)))))
 }
 

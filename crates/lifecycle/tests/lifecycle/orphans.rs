@@ -102,8 +102,10 @@ fn an_instance_of_another_installation_is_left_alone() {
 #[test]
 fn an_orphans_end_is_noted_with_its_enclave() {
     let (world, _) = launching();
-    let noted = outcome::orphan_ended(world.entry.as_ref().unwrap(), "i-late", world.now);
+    let ended = |entry| outcome::orphan_ended(entry, "i-late", world.now);
+    let noted = ended(world.entry.as_ref().unwrap()).unwrap();
     let event = noted.events.last().unwrap();
     assert_eq!(event.text, "i-late was launched and belongs to nobody: it is terminated");
     assert_eq!(noted.state, *world.state());
+    assert_eq!(ended(&noted), None);
 }

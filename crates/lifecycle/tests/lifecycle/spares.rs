@@ -101,7 +101,9 @@ fn a_host_that_never_reports_is_terminated_and_one_that_is_lost_replaced_later()
     assert_eq!(saved(&booting(), &SlotView { now: late, ..view() }).name(), "TERMINATING");
     let gone = SlotView { instance: Some(InstanceState::ShuttingDown), ..view() };
     for slot in [booting(), ready()] {
-        let empty = saved(&slot, &gone);
+        let ending = saved(&slot, &gone);
+        assert_eq!(ending.name(), "TERMINATING");
+        let empty = spare::terminated(&ending, NOW);
         let why = Some("instance i-spare is gone".to_owned());
         let until = NOW.plus(Duration::from_mins(3));
         assert_eq!(empty.state, SlotState::Empty { until, why });
@@ -128,6 +130,9 @@ fn the_settings_make_slots_and_what_is_there_without_them_is_unwanted() {
         .into_iter()
         .map(|(slot, is_wanted)| (slot.id.to_string(), slot.name(), is_wanted))
         .collect();
+    let twice = [1, 1].map(|count| SpareHosts { place: place(), count });
+    let numbers: Vec<_> = slots(&twice, Vec::new()).into_iter().map(|(it, _)| it.id).collect();
+    assert_eq!(numbers, [0, 1].map(|number| Slot::new(&place(), number).id));
     let named = |n: u32, name, is_wanted| (format!("m5.xlarge/any/{n}"), name, is_wanted);
     assert_eq!(found, [named(0, "READY", true), named(1, "EMPTY", true), named(5, "EMPTY", false)]);
 }
@@ -213,4 +218,46 @@ fn a_taken_host_that_turns_out_to_be_lost_is_replaced() {
     let host = world.state().host().unwrap();
     assert_ne!(host.instance_id, "i-spare");
     assert!(matches!(world.state(), State::Deployed { .. }), "{:?}", world.state());
+}
+
+/// Its agent reported while it was spare, and has died since.
+#[test]
+fn a_taken_host_whose_agent_does_not_take_its_work_up_is_replaced() {
+    let mut world = World::with_record(record_with(&plain()));
+    world.spares = vec![ready()];
+    while !matches!(world.entry.as_ref().map(|e| &e.state), Some(State::Deploying { .. })) {
+        assert!(world.step(false));
+    }
+    let running = Instance {
+        id: "i-spare".to_owned(),
+        state: InstanceState::Running,
+        request: launching().1.request,
+    };
+    world.instances.push(running);
+    world.observed.insert("arn/i-spare".to_owned(), Observed::default());
+    world.settle();
+    assert!(matches!(world.state(), State::Deploying { .. }));
+    world.later(301);
+    world.deploy();
+    assert_ne!(world.state().host().unwrap().instance_id, "i-spare");
+}
+
+/// A slot that has given more hosts than it remembers says of none that it is nobody's.
+#[test]
+fn a_slot_that_may_have_forgotten_proves_nothing() {
+    let (slot, intent) = launching();
+    let seen = Claimed::read("i-old", &intent.request.client_token, &intent.request.tags).unwrap();
+    let given = |n: u32| spare::Given {
+        instance_id: format!("i-{n}"),
+        enclave_id: format!("enc_{n}").parse().unwrap(),
+    };
+    let later = |remembered: u32| Slot {
+        generation: Generation(1_000),
+        state: SlotState::Empty { until: NOW, why: None },
+        given: (0..remembered).map(given).collect(),
+        ..slot.clone()
+    };
+    let whose = |slot: &Slot| slot_ownership(&seen, Some(slot), None, &config().deployment);
+    assert_eq!(whose(&later(499)), Ownership::Orphaned);
+    assert!(matches!(whose(&later(500)), Ownership::Unproven(_)));
 }

@@ -42,6 +42,11 @@ struct Arguments {
     limit_s: u64,
 }
 
+/// How long nothing happens.
+const IDLE: Duration = Duration::from_mins(2);
+/// One a minute: within two minutes the third may just have begun.
+const MAX_IDLE_CALLS: u64 = 3;
+
 /// The most memory that the coordinator may ever have had.
 const MAX_RSS_MIB: f64 = 64.0;
 /// The most that half of all launches may take of the coordinator's own time.
@@ -88,6 +93,8 @@ struct Figures {
     /// Instances that are not gone, and items of hosts.
     left: usize,
     peak_rss_mib: f64,
+    /// Calls of EC2 within [`IDLE`], with everything deployed.
+    idle_ec2_calls: u64,
     deployed_in: Duration,
     destroyed_in: Duration,
     event_to_launch: [Duration; 2],
@@ -98,6 +105,8 @@ async fn run(arguments: &Arguments) -> Result<Figures, ScaleError> {
     options.light_hosts = Some(light_measurements());
     // An agent's own defaults.
     options.agent_settings = toml::Table::new();
+    // And the coordinator's.
+    options.coordinator_settings = toml::Table::new();
     let mut cloud = LocalCloud::start(options).await?;
     let event_to_launch = singles(&mut cloud, arguments.singles).await?;
     let mut figures = all_at_once(&mut cloud, arguments).await?;
@@ -154,6 +163,11 @@ async fn all_at_once(cloud: &mut LocalCloud, arguments: &Arguments) -> Result<Fi
     let deployed = cloud.wait_for_count("DEPLOYED", ids.len(), limit).await?;
     let deployed_in = started.elapsed();
 
+    // What it costs while nothing happens: a time has to pass for that.
+    let calls = ec2_calls(cloud).await?;
+    tokio::time::sleep(IDLE).await;
+    let idle_ec2_calls = ec2_calls(cloud).await? - calls;
+
     let started = Instant::now();
     cloud.set_statuses(&ids, "PENDING_DESTROY").await?;
     let destroyed = cloud.wait_for_count("DESTROYED", ids.len(), limit).await?;
@@ -171,10 +185,16 @@ async fn all_at_once(cloud: &mut LocalCloud, arguments: &Arguments) -> Result<Fi
         launched_twice: cloud.launched_twice().await?.len(),
         left: instances + items.len(),
         peak_rss_mib,
+        idle_ec2_calls,
         deployed_in,
         destroyed_in,
         event_to_launch: [Duration::ZERO; 2],
     })
+}
+
+/// Every call that EC2 has had.
+async fn ec2_calls(cloud: &LocalCloud) -> Result<u64, ScaleError> {
+    Ok(cloud.simulation().await?.calls.values().sum())
 }
 
 /// The most memory that a process ever had, by the kernel.
@@ -190,7 +210,7 @@ impl Figures {
         let [median, p99] = self.event_to_launch.map(|time| time.as_secs_f64() * 1_000.0);
         println!(
             "scale: records={} deployed={} destroyed={} instances_launched={} left={} \
-             coordinator_peak_rss_mib={:.1} deployed_s={:.1} destroyed_s={:.1} \
+             coordinator_peak_rss_mib={:.1} idle_ec2_calls_in_2_min={} deployed_s={:.1} destroyed_s={:.1} \
              event_to_launch_ms_median={median:.1} event_to_launch_ms_p99={p99:.1}",
             self.records,
             self.deployed,
@@ -198,6 +218,7 @@ impl Figures {
             self.instances_launched,
             self.left,
             self.peak_rss_mib,
+            self.idle_ec2_calls,
             self.deployed_in.as_secs_f64(),
             self.destroyed_in.as_secs_f64(),
         );
@@ -217,6 +238,10 @@ impl Figures {
             (self.launched_twice > 0, "a record has more than one instance"),
             (self.left > 0, "instances or items of hosts are left"),
             (self.peak_rss_mib > MAX_RSS_MIB, "the coordinator needs more than 64 MiB"),
+            (
+                self.idle_ec2_calls > MAX_IDLE_CALLS,
+                "EC2 is called more than once a minute when idle",
+            ),
             (self.event_to_launch[0] > MAX_MEDIAN, "half of the launches take more than 30 ms"),
         ]
         .into_iter()

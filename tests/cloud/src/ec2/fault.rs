@@ -40,10 +40,16 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// An error that EC2 answers with status 400.
+    /// An error with the status that EC2 answers it with: 500 for want of capacity, 503 for too many
+    /// calls, 400 otherwise.
     #[must_use]
     pub fn error(code: &str) -> Self {
-        Self::Error { code: code.to_owned(), message: format!("{code}, on demand"), status: 400 }
+        let status = match code {
+            _ if code.starts_with("Insufficient") => 500,
+            "RequestLimitExceeded" => 503,
+            _ => 400,
+        };
+        Self::Error { code: code.to_owned(), message: format!("{code}, on demand"), status }
     }
 
     /// The refusal that this kind is, if it is one.
