@@ -11,7 +11,7 @@
 //! - No step waits for it.
 //!
 //! # Caveats
-//! A topic that takes nothing for [`WORTH_TELLING`] loses what happened before. A record whose id cannot
+//! A topic that takes nothing for an hour loses what happened before. A record whose id cannot
 //! be used has no entry, and nobody is told of it.
 
 use crate::{metrics::Metrics, sns::Topic, store::Ledger, store::StoreError, store::Written};
