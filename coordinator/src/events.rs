@@ -179,7 +179,7 @@ impl Change {
     }
 }
 
-fn image(item: &BTreeMap<String, Wire>) -> Image<'_, Wire> {
+pub(crate) fn image(item: &BTreeMap<String, Wire>) -> Image<'_, Wire> {
     item.iter().map(|(name, value)| (name.as_str(), value)).collect()
 }
 

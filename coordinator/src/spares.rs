@@ -18,13 +18,6 @@ use std::time::Duration;
 /// A slot is filled in about six steps; more than these mean that something works against us.
 const STEP_LIMIT: usize = 50;
 
-/// What is known of a slot besides what the ledger says.
-#[derive(Clone, Copy, Debug, Default)]
-struct Progress {
-    /// Whether its host was told to wait.
-    is_told: bool,
-}
-
 impl Coordinator {
     /// Takes the steps that are due for every slot, and sees to it that they are looked at again.
     pub(crate) async fn tend_spares(&self, queue: &Queue) -> Result<(), TickError> {
@@ -53,7 +46,8 @@ impl Coordinator {
         mut slot: Slot,
         is_wanted: bool,
     ) -> Result<(Option<Host>, Option<UnixMillis>), TickError> {
-        let mut progress = Progress::default();
+        // Whether its host was told to wait.
+        let mut was_told = false;
         for _ in 0..STEP_LIMIT {
             let observed = match slot.host() {
                 Some(host) => {
@@ -66,7 +60,7 @@ impl Coordinator {
                 is_wanted,
                 observed: observed.as_ref(),
                 instance: slot.host().and_then(|host| self.memory.instance(&host.instance_id)),
-                is_told: progress.is_told,
+                is_told: was_told,
             };
             let next = match next_slot_step(&slot, &view, &self.config) {
                 SlotStep::Wait(until) => return Ok((slot.host().cloned(), until)),
@@ -74,7 +68,7 @@ impl Coordinator {
                 SlotStep::WriteDesired(instance_arn, desired) => {
                     let written = self.hosts.write_desired(&instance_arn, &desired).await;
                     written.map_err(TickError::Store)?;
-                    progress.is_told = true;
+                    was_told = true;
                     continue;
                 }
                 SlotStep::Launch(intent) => {

@@ -54,7 +54,7 @@ impl Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Wire;
+    use crate::events::{Wire, image};
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
 
@@ -62,10 +62,6 @@ mod tests {
         let item = |value| serde_json::from_value::<BTreeMap<String, Wire>>(value).unwrap();
         let (keys, new) = (item(keys), item(new));
         Subject::of(&image(&keys), &Image::new(), &image(&new))
-    }
-
-    fn image(item: &BTreeMap<String, Wire>) -> Image<'_, Wire> {
-        item.iter().map(|(name, value)| (name.as_str(), value)).collect()
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Coordinator {
         }
     }
 
-    /// Sweeps; what is incomplete is logged, and told when it is the ledger itself.
+    /// Sweeps; what is incomplete is logged, and given back.
     pub(crate) async fn sweep_and_log(&self, queue: &Queue) -> Vec<SweepError> {
         let errors = self.sweep(queue).await;
         self.metrics.swept(errors.is_empty());

@@ -56,18 +56,7 @@ impl Ledger {
     pub async fn save(&self, entry: &Entry) -> Result<Written<Entry>, StoreError> {
         let place = self.place(&entry.id);
         let Write { next, item, condition: wanted } = self.write(entry)?;
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            .condition_expression(wanted.expression)
-            .set_expression_attribute_names(wanted.names)
-            .set_expression_attribute_values(wanted.values);
-        Ok(match condition(put.send().await, "write", &place)? {
-            Written::Done(_) => Written::Done(next),
-            Written::Outdated => Written::Outdated,
-        })
+        self.put(item, wanted, next, &place).await
     }
 
     /// Writes an entry as [`Self::save`] does, and other items with it, or nothing at all.
@@ -104,6 +93,28 @@ impl Ledger {
         }
         let condition = unchanged_since(entry.version);
         Ok(Write { next, item, condition })
+    }
+
+    /// Writes an item if what is wanted of the present one holds, and gives what it is then.
+    async fn put<T>(
+        &self,
+        item: Item,
+        wanted: Condition,
+        next: T,
+        place: &str,
+    ) -> Result<Written<T>, StoreError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(wanted.expression)
+            .set_expression_attribute_names(wanted.names)
+            .set_expression_attribute_values(wanted.values);
+        Ok(match condition(put.send().await, "write", place)? {
+            Written::Done(_) => Written::Done(next),
+            Written::Outdated => Written::Outdated,
+        })
     }
 
     /// What reads an entry as part of a transaction.
@@ -150,18 +161,7 @@ impl Ledger {
         let place = format!("{}/{SLOTS}/{}", self.table, slot.id);
         let next = Slot { version: slot.version.saturating_add(1), ..slot.clone() };
         let wanted = unchanged_since(slot.version);
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(slot_item(&next, &place)?))
-            .condition_expression(wanted.expression)
-            .set_expression_attribute_names(wanted.names)
-            .set_expression_attribute_values(wanted.values);
-        Ok(match condition(put.send().await, "write", &place)? {
-            Written::Done(_) => Written::Done(next),
-            Written::Outdated => Written::Outdated,
-        })
+        self.put(slot_item(&next, &place)?, wanted, next, &place).await
     }
 
     /// Writes a slot as [`Self::save_slot`] does, and other items with it, or nothing at all.

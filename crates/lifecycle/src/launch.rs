@@ -5,7 +5,7 @@
 //! instance, so an intent may be resent verbatim until its answer is known.
 
 use crate::config::Config;
-use crate::ledger::{Entry, Spec};
+use crate::ledger::{Entry, Host, Spec};
 use crate::spare::{Slot, SlotId};
 use bailey_model::{
     EnclaveId, Generation, UnixMillis,
@@ -176,6 +176,18 @@ impl LaunchIntent {
         Place {
             instance_type: self.request.instance_type.clone(),
             availability_zone: self.request.availability_zone.clone(),
+        }
+    }
+
+    /// The host that EC2 named for it.
+    pub(crate) fn host(&self, launched: Launched, now: UnixMillis) -> Host {
+        Host {
+            instance_id: launched.instance_id,
+            instance_arn: launched.instance_arn,
+            instance_type: self.request.instance_type.clone(),
+            availability_zone: launched.availability_zone,
+            launched_at: now,
+            desired_version: 1,
         }
     }
 

@@ -43,14 +43,7 @@ pub fn manifest_read(
 #[must_use]
 pub fn launched(entry: &Entry, launched: Launched, fresh: [u8; 32], now: UnixMillis) -> Entry {
     let State::Launching { intent, cancelled, .. } = &entry.state else { return entry.clone() };
-    let host = Host {
-        instance_id: launched.instance_id,
-        instance_arn: launched.instance_arn,
-        instance_type: intent.request.instance_type.clone(),
-        availability_zone: launched.availability_zone,
-        launched_at: now,
-        desired_version: 1,
-    };
+    let host = intent.host(launched, now);
     let state = if let Some(outcome) = *cancelled {
         State::Terminating { host, outcome, since: now }
     } else {
@@ -65,7 +58,7 @@ pub fn launched(entry: &Entry, launched: Launched, fresh: [u8; 32], now: UnixMil
 }
 
 /// The first nonce of a host.
-fn next_nonce(entry: &Entry, fresh: [u8; 32], now: UnixMillis) -> Nonce {
+pub(crate) fn next_nonce(entry: &Entry, fresh: [u8; 32], now: UnixMillis) -> Nonce {
     let sequence = entry.issued.saturating_add(1);
     Nonce { bytes: Base64Bytes(fresh.to_vec()), issued_at: now, sequence }
 }

@@ -17,11 +17,12 @@ use crate::{
     config::{Config, SpareHosts},
     launch::{LaunchIntent, LaunchRefused, Launched, Place},
     ledger::{Entry, Host, Spec, State},
+    outcome::next_nonce,
     view::InstanceState,
 };
 use bailey_model::{
-    Base64Bytes, EnclaveId, Generation, UnixMillis,
-    hosts::{Desired, Nonce, Observed},
+    EnclaveId, Generation, UnixMillis,
+    hosts::{Desired, Observed},
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
@@ -303,14 +304,7 @@ fn lost<'a>(slot: &'a Slot, view: &SlotView<'_>) -> Option<&'a Host> {
 #[must_use]
 pub fn launched(slot: &Slot, launched: Launched, now: UnixMillis) -> Slot {
     let SlotState::Launching { intent } = &slot.state else { return slot.clone() };
-    let host = Host {
-        instance_id: launched.instance_id,
-        instance_arn: launched.instance_arn,
-        instance_type: intent.request.instance_type.clone(),
-        availability_zone: launched.availability_zone,
-        launched_at: now,
-        desired_version: 1,
-    };
+    let host = intent.host(launched, now);
     slot.with(SlotState::Booting { host, template_version: intent.request.template_version })
 }
 
@@ -369,8 +363,7 @@ pub(crate) fn claim(
     taken.given.drain(..surplus);
     let mut next = entry.clone();
     next.note(now, format!("{} was spare and is taken", host.instance_id));
-    let sequence = entry.issued.saturating_add(1);
-    let nonce = Nonce { bytes: Base64Bytes(fresh.to_vec()), issued_at: now, sequence };
+    let nonce = next_nonce(entry, fresh, now);
     let state = State::Deploying { host, nonce, since: entry.accepted_at, restarts: 0 };
     Some(Claim { entry: next.moved(state, now), slot: taken })
 }
