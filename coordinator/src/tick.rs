@@ -409,18 +409,42 @@ impl Coordinator {
         projected: &Projected,
         seen: &mut Seen,
     ) -> Result<Progress, TickError> {
-        match self.records.project(id, projected, now()).await {
+        let written = if projected.goes_with_entry() {
+            self.project_with_entry(id, projected, seen).await
+        } else {
+            self.records.project(id, projected, now()).await
+        };
+        match written {
             Ok(Written::Done(ReadRecord::Usable(record))) => {
                 seen.record = Some(*record);
                 Ok(Progress::Again)
             }
             Ok(Written::Done(_) | Written::Outdated) => Ok(Progress::Outdated),
+            Err(contended @ StoreError::Contended { .. }) => Err(TickError::Store(contended)),
             // A record that is full, or may not be written, must not keep its enclave running.
             Err(error) => {
                 seen.unwritten = Some(TickError::Store(error));
                 Ok(Progress::Again)
             }
         }
+    }
+
+    /// Writes the projection and the entry together, if neither changed since they were read.
+    async fn project_with_entry(
+        &self,
+        id: &EnclaveId,
+        projected: &Projected,
+        seen: &mut Seen,
+    ) -> Result<Written<ReadRecord>, StoreError> {
+        let Some(entry) = &seen.entry else { return Ok(Written::Outdated) };
+        let projection = self.records.projection_in_transaction(id, projected, now())?;
+        match self.ledger.save_with(entry, vec![projection]).await? {
+            WrittenTogether::Done(entry) => seen.entry = Some(entry),
+            WrittenTogether::Outdated | WrittenTogether::OthersOutdated => {
+                return Ok(Written::Outdated);
+            }
+        }
+        self.records.read(id.as_str()).await.map(Written::Done)
     }
 
     async fn launch(&self, intent: &LaunchIntent, seen: &mut Seen) -> Result<Progress, TickError> {

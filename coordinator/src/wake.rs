@@ -91,10 +91,7 @@ fn comparable(time: &str) -> &str {
 }
 
 fn is_request(status: &str) -> bool {
-    matches!(
-        status.parse(),
-        Ok(Status::PendingDeploy | Status::PendingDestroy | Status::Pausing | Status::Resuming)
-    )
+    status.parse().is_ok_and(Status::is_request)
 }
 
 fn is_baileys(name: &str) -> bool {

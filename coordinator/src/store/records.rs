@@ -3,7 +3,7 @@
 use super::{StoreError, Written, condition};
 use aws_sdk_dynamodb::{
     Client,
-    types::{AttributeValue, Get, ReturnValue},
+    types::{AttributeValue, Get, ReturnValue, TransactWriteItem},
 };
 use bailey_lifecycle::{Projected, RecordState};
 use bailey_model::{
@@ -13,6 +13,7 @@ use bailey_model::{
     record::{RecordError, Request},
 };
 use bailey_runtime::items::{Item, to_attribute, to_item, to_json};
+use std::collections::HashMap;
 
 /// The index by status that the incumbent's table has.
 const STATUS_INDEX: &str = "status-index";
@@ -111,21 +112,33 @@ impl Records {
         now: UnixMillis,
     ) -> Result<Written<ReadRecord>, StoreError> {
         let place = format!("{}/{id}", self.table);
-        let mut attributes = to_item(&*projected.projection).map_err(StoreError::item(&place))?;
-        if let Some(status) = projected.status {
-            attributes.insert("status".to_owned(), text(status.as_str()));
-        }
-        let removed: Vec<_> = Projection::OPTIONAL
-            .into_iter()
-            .filter(|name| !attributes.contains_key(*name))
-            .collect();
-        let read_status = projected.read_status.as_ref().map(to_attribute).transpose();
-        let read_status = read_status.map_err(StoreError::item(&place))?;
-        let update = Update { attributes, removed, read_status };
-        match self.update(id.as_str(), update, now, &place).await? {
-            Written::Outdated => Ok(Written::Outdated),
-            Written::Done(item) => Ok(Written::Done(ReadRecord::parse(item))),
-        }
+        let update = projection(projected, now, &place)?;
+        Ok(match self.update(id.as_str(), update, &place).await? {
+            Written::Outdated => Written::Outdated,
+            Written::Done(item) => Written::Done(ReadRecord::parse(item)),
+        })
+    }
+
+    /// What writes, as part of a transaction, what [`Self::project`] writes.
+    pub fn projection_in_transaction(
+        &self,
+        id: &EnclaveId,
+        projected: &Projected,
+        now: UnixMillis,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let place = format!("{}/{id}", self.table);
+        let Expressions { condition, update, names, values } =
+            projection(projected, now, &place)?.expressions();
+        let update = aws_sdk_dynamodb::types::Update::builder()
+            .table_name(&self.table)
+            .key("id", text(id.as_str()))
+            .condition_expression(condition)
+            .update_expression(update)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .build()
+            .map_err(StoreError::call("write", place))?;
+        Ok(TransactWriteItem::builder().update(update).build())
     }
 
     /// Marks a record that cannot be served, on condition that its status is still the one read.
@@ -147,8 +160,8 @@ impl Records {
             ("error_type".to_owned(), text(failure.code.as_str())),
         ]);
         let read_status = Some(text(read_status));
-        let update = Update { attributes, removed: Vec::new(), read_status };
-        Ok(match self.update(id, update, now, &place).await? {
+        let update = Update { attributes, removed: Vec::new(), read_status, now };
+        Ok(match self.update(id, update, &place).await? {
             Written::Done(_) => Written::Done(()),
             Written::Outdated => Written::Outdated,
         })
@@ -213,41 +226,21 @@ impl Records {
         &self,
         id: &str,
         update: Update,
-        now: UnixMillis,
         place: &str,
     ) -> Result<Written<Item>, StoreError> {
-        let mut call = self
+        let Expressions { condition: wanted, update, names, values } = update.expressions();
+        let result = self
             .client
             .update_item()
             .table_name(&self.table)
             .key("id", text(id))
             .return_values(ReturnValue::AllNew)
-            .expression_attribute_names("#read", "status");
-        call = match update.read_status {
-            Some(read) => call
-                .condition_expression("attribute_exists(id) AND #read = :read")
-                .expression_attribute_values(":read", read),
-            None => {
-                call.condition_expression("attribute_exists(id) AND attribute_not_exists(#read)")
-            }
-        };
-        let times =
-            ["updated_at", "updatedAt"].map(|name| (name.to_owned(), text(&now.to_string())));
-        let mut sets = Vec::new();
-        for (number, (name, value)) in update.attributes.into_iter().chain(times).enumerate() {
-            sets.push(format!("#n{number} = :v{number}"));
-            call = call
-                .expression_attribute_names(format!("#n{number}"), name)
-                .expression_attribute_values(format!(":v{number}"), value);
-        }
-        let mut expression = format!("SET {}", sets.join(", "));
-        for (number, name) in update.removed.into_iter().enumerate() {
-            expression.push_str(if number == 0 { " REMOVE " } else { ", " });
-            let name_key = format!("#r{number}");
-            expression.push_str(&name_key);
-            call = call.expression_attribute_names(name_key, name);
-        }
-        let result = call.update_expression(expression).send().await;
+            .condition_expression(wanted)
+            .update_expression(update)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .send()
+            .await;
         Ok(match condition(result, "write", place)? {
             Written::Done(output) => Written::Done(output.attributes.unwrap_or_default()),
             Written::Outdated => Written::Outdated,
@@ -255,11 +248,63 @@ impl Records {
     }
 }
 
+/// The update that a projection asks for.
+fn projection(projected: &Projected, now: UnixMillis, place: &str) -> Result<Update, StoreError> {
+    let mut attributes = to_item(&*projected.projection).map_err(StoreError::item(place))?;
+    if let Some(status) = projected.status {
+        attributes.insert("status".to_owned(), text(status.as_str()));
+    }
+    let removed =
+        Projection::OPTIONAL.into_iter().filter(|name| !attributes.contains_key(*name)).collect();
+    let read_status = projected.read_status.as_ref().map(to_attribute).transpose();
+    let read_status = read_status.map_err(StoreError::item(place))?;
+    Ok(Update { attributes, removed, read_status, now })
+}
+
 /// An update of some attributes, conditional on the status.
 struct Update {
     attributes: Item,
     removed: Vec<&'static str>,
     read_status: Option<AttributeValue>,
+    now: UnixMillis,
+}
+
+/// An update as DynamoDB wants it.
+struct Expressions {
+    condition: &'static str,
+    update: String,
+    names: HashMap<String, String>,
+    values: Item,
+}
+
+impl Update {
+    fn expressions(self) -> Expressions {
+        let mut names = HashMap::from([("#read".to_owned(), "status".to_owned())]);
+        let mut values = Item::new();
+        let condition = match self.read_status {
+            Some(read) => {
+                values.insert(":read".to_owned(), read);
+                "attribute_exists(id) AND #read = :read"
+            }
+            None => "attribute_exists(id) AND attribute_not_exists(#read)",
+        };
+        let now = text(&self.now.to_string());
+        let times = ["updated_at", "updatedAt"].map(|name| (name.to_owned(), now.clone()));
+        let mut sets = Vec::new();
+        for (number, (name, value)) in self.attributes.into_iter().chain(times).enumerate() {
+            sets.push(format!("#n{number} = :v{number}"));
+            names.insert(format!("#n{number}"), name);
+            values.insert(format!(":v{number}"), value);
+        }
+        let mut update = format!("SET {}", sets.join(", "));
+        for (number, name) in self.removed.into_iter().enumerate() {
+            let name_key = format!("#r{number}");
+            update.push_str(if number == 0 { " REMOVE " } else { ", " });
+            update.push_str(&name_key);
+            names.insert(name_key, name.to_owned());
+        }
+        Expressions { condition, update, names, values }
+    }
 }
 
 fn text(value: &str) -> AttributeValue {

@@ -30,6 +30,18 @@ impl Projected {
         let read = self.read_status.as_ref().and_then(Value::as_str);
         self.status.is_some_and(|status| read != Some(status.as_str()))
     }
+
+    /// Whether the write has to take place together with one of the entry.
+    ///
+    /// One that answers a request has to: who read an earlier request with this version of the entry
+    /// would otherwise still act upon that, and the later one be lost. So has one that writes `PAUSING`,
+    /// which is a request to whoever reads it, and must not come late.
+    #[must_use]
+    pub fn goes_with_entry(&self) -> bool {
+        let read = self.read_status.as_ref().and_then(Value::as_str).map(str::parse::<Status>);
+        let is_answer = matches!(read, Some(Ok(status)) if status.is_request());
+        self.changes_status() && (is_answer || self.status.is_some_and(Status::is_request))
+    }
 }
 
 /// The write that brings the record up to date; none when it is.

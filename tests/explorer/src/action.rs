@@ -142,6 +142,7 @@ impl World {
             Action::SweepEnds(number) => self.end(number, InstanceState::Terminated),
             Action::Asks(status) => {
                 self.asked += u64::from(status == "PENDING_DEPLOY");
+                self.wrote = Some(status);
                 self.request(|record| {
                     let mut record = record?;
                     record.insert("status".to_owned(), status.into());
@@ -150,9 +151,11 @@ impl World {
             }
             Action::Rewrites => {
                 self.asked += 1;
+                self.wrote = Some("PENDING_DEPLOY");
                 self.request(|_| Some(hosts::record()));
             }
             Action::Deletes => {
+                self.wrote = None;
                 self.request(|_| None);
                 if self.is_broken(Mutation::ForgottenEntry) {
                     self.entry = None;

@@ -26,7 +26,7 @@ impl World {
         mut seen: Seen,
         fate: Fate,
     ) -> Result<Coordinator, Rule> {
-        let step = self.decided(&seen, coordinator);
+        let step = Step::clone(&self.decided(&seen, coordinator));
         match step {
             step if self.is_held_up(&seen, &step) => return Ok(Coordinator::Idle),
             Step::Save(next) => return Ok(self.save(*next, seen)),
@@ -173,13 +173,21 @@ impl World {
         if **there == report { Ok(()) } else { Err(Rule::ReportsNeverChange) }
     }
 
-    /// Writes the projection if the status is the one that was read.
-    fn project(&mut self, projected: &Projected, seen: Seen) -> Coordinator {
-        let Some(record) = &self.record else { return Coordinator::Idle };
+    /// Writes the projection if the status is the one that was read; some are written together
+    /// with the entry, if that is the one which was read.
+    fn project(&mut self, projected: &Projected, mut seen: Seen) -> Coordinator {
+        let Some(record) = self.record.clone() else { return Coordinator::Idle };
         if projected.read_status.as_ref() != record.get("status") {
             return Coordinator::Idle;
         }
-        let mut attributes = Map::clone(record);
+        if projected.goes_with_entry() && !self.is_broken(Mutation::LooseAnswer) {
+            let Some(entry) = seen.entry.as_deref().cloned() else { return Coordinator::Idle };
+            match self.save(entry, seen) {
+                Coordinator::Loaded(saved) => seen = saved,
+                outdated => return outdated,
+            }
+        }
+        let mut attributes = Map::clone(&record);
         if self.is_broken(Mutation::ReplacedRecord) {
             attributes.retain(|name, _| ["id", "status", "configuration"].contains(&name.as_str()));
         }

@@ -6,12 +6,14 @@ use bailey_lifecycle::InstanceState;
 use bailey_model::{
     Base64Bytes, Pcr, PcrSet, binding,
     failure::{Failure, FailureCode},
-    hosts::{Answer, Assignment, HostPhase, Observed, ObservedAssignment, RunningEnclave},
+    hosts::{Answer, Assignment, Desired, HostPhase, Observed, ObservedAssignment, RunningEnclave},
 };
 use bailey_simulated_nsm::{Attestation, Authority, Enclave, Mode, SimulatedNsm};
 use serde_json::{Map, Value, json};
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
@@ -46,7 +48,7 @@ pub(crate) fn arn(instance_id: &str) -> String {
 }
 
 /// What a host does with its `desired` item.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Deed {
     /// All that is asked.
     Works,
@@ -68,20 +70,38 @@ impl World {
 
     /// The host does something and reports it.
     pub(crate) fn host_does(&mut self, arn: &str, deed: Deed) {
-        let Some(desired) = self.desired.get(arn).cloned() else { return };
-        let before = self.observed.get(arn).map(|observed| Observed::clone(observed));
+        let Some(desired) = self.desired.get(arn) else { return };
+        let before = self.observed.get(arn);
+        let mut hasher = DefaultHasher::new();
+        (arn, desired, before, deed, self.passed).hash(&mut hasher);
+        let key = hasher.finish();
+        // The same is reported in many states.
+        let observed = REPORTED.with_borrow_mut(|reported| {
+            if reported.len() > MOST_REPORTED {
+                reported.clear();
+            }
+            let report = || Shared::new(self.reported(arn, desired, before, deed));
+            reported.entry(key).or_insert_with(report).clone()
+        });
+        self.observed.insert(arn.to_owned(), observed);
+    }
+
+    fn reported(
+        &self,
+        arn: &str,
+        desired: &Desired,
+        before: Option<&Shared<Observed>>,
+        deed: Deed,
+    ) -> Observed {
         let restarts_before = before
-            .as_ref()
             .and_then(|observed| observed.assignments.first())
             .map_or(0, |assignment| assignment.restarts);
         let report = |assignment: &Assignment| self.report(arn, assignment, deed, restarts_before);
-        let assignments = desired.assignments.iter().map(report).collect();
-        let observed = Observed {
+        Observed {
             desired_version: desired.version,
-            assignments,
-            ..before.unwrap_or_default()
-        };
-        self.observed.insert(arn.to_owned(), Shared::new(observed));
+            assignments: desired.assignments.iter().map(report).collect(),
+            ..before.map(|observed| Observed::clone(observed)).unwrap_or_default()
+        }
     }
 
     fn report(
@@ -115,6 +135,14 @@ impl World {
             restarts: restarts + u32::from(deed == Deed::Restarts),
         }
     }
+}
+
+/// How many reports are remembered.
+const MOST_REPORTED: usize = 50_000;
+
+thread_local! {
+    /// What hosts report, by the fingerprint of all that it depends on.
+    static REPORTED: RefCell<HashMap<u64, Shared<Observed>>> = RefCell::default();
 }
 
 fn image_pcrs() -> PcrSet {

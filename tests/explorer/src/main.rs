@@ -79,7 +79,7 @@ fn main() -> ExitCode {
             if let Some((seed, _)) = violation {
                 println!("seed {seed}");
             }
-            let violations = show(violation.map(|(_, violation)| violation));
+            let violations = show(World::new(WIDE), violation.map(|(_, violation)| violation));
             println!(
                 "simulation: schedules={} steps={} deployed={} violations={violations}",
                 simulated.schedules, simulated.steps, simulated.deployed
@@ -105,11 +105,12 @@ fn model(scopes: &[Scope], limits: Limits) -> ExitCode {
     let (mut states, mut depth, mut violations, mut cut) = (0, 0, 0, "");
     for scope in scopes {
         println!("{scope:?}");
-        let explored = explore(World::new(*scope), limits, &mut tell);
+        let start = World::new(*scope);
+        let explored = explore(start.clone(), limits, &mut tell);
         println!("  {} states, depth {}", explored.states, explored.depth);
         states += explored.states;
         depth = depth.max(explored.depth);
-        violations += show(explored.violation.as_ref());
+        violations += show(start, explored.violation.as_ref());
         if explored.is_cut {
             cut = " (cut)";
         }
@@ -118,12 +119,15 @@ fn model(scopes: &[Scope], limits: Limits) -> ExitCode {
     exit(violations)
 }
 
-/// Prints a violation; gives how many there are.
-fn show(violation: Option<&Violation>) -> usize {
+/// Prints a violation and what the world became on the way to it; gives how many there are.
+fn show(start: World, violation: Option<&Violation>) -> usize {
     let Some(Violation { rule, way }) = violation else { return 0 };
     println!("{rule} does not hold after:");
+    let mut world = Some(start);
     for action in way {
-        println!("  {action}");
+        // The last one may be what broke the rule.
+        world = world.and_then(|world| world.after(*action).ok());
+        println!("  {action}: {}", world.as_ref().map(World::brief).unwrap_or_default());
     }
     1
 }

@@ -28,6 +28,8 @@ pub enum Rule {
     OneHostAtATime,
     /// An intent yields at most one instance.
     OneInstanceForAnIntent,
+    /// Once the world is calm, nothing contradicts what the web app asked for last.
+    TheLastRequestIsHeeded,
     /// A token stands for one request.
     OneTokenOneRequest,
     /// There are no more generations than the web app asked for.
@@ -114,6 +116,9 @@ impl World {
         if !rests {
             return Err(Rule::ComesToRest);
         }
+        if !self.is_last_request_heeded(&entry.state) {
+            return Err(Rule::TheLastRequestIsHeeded);
+        }
         let expected = match &entry.state {
             State::Deployed { .. } => Some(InstanceState::Running),
             State::Paused { .. } => Some(InstanceState::Stopped),
@@ -129,6 +134,22 @@ impl World {
             return Err(Rule::NothingIsLeft);
         }
         self.check_history()
+    }
+
+    /// Whether an entry may be at rest in this state after what the web app wrote last.
+    fn is_last_request_heeded(&self, state: &State) -> bool {
+        let destroyed = matches!(state, State::Ended { outcome: Outcome::Destroyed, .. });
+        match self.wrote {
+            // A record that is gone asks for the end.
+            None => matches!(state, State::Ended { .. }),
+            Some("PENDING_DESTROY") => destroyed,
+            // It may have failed.
+            Some("PENDING_DEPLOY") => !destroyed && !matches!(state, State::Paused { .. }),
+            // It may have been refused, for nothing was paused.
+            Some("RESUMING") => !matches!(state, State::Paused { .. }),
+            // It may have been refused, for nothing was running; a result is nobody's request.
+            Some(_) => true,
+        }
     }
 
     fn check_history(&self) -> Result<(), Rule> {

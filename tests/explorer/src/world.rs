@@ -15,9 +15,10 @@ use bailey_model::{
 };
 use serde_json::{Map, Value};
 use std::{
-    collections::BTreeMap,
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -46,7 +47,7 @@ pub static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
     template: LaunchTemplate { name: "parents".to_owned(), version: 1 },
     role_arn: Some(hosts::ROLE.to_owned()),
     roots: hosts::roots(),
-    chains: std::sync::Arc::new(bailey_attestation::ChainCache::new(64)),
+    chains: Arc::new(bailey_attestation::ChainCache::new(64)),
     manifest_keys: bailey_manifest::TrustedKeys::default(),
     reports_bucket: "reports".to_owned(),
     fallback_types: "m6i.xlarge".parse().into_iter().collect(),
@@ -84,6 +85,8 @@ pub enum Mutation {
     ForgottenEntry,
     /// Leaving a report that may be stored leaves it out of the chain.
     ForgottenReport,
+    /// A request is answered without a write of the entry.
+    LooseAnswer,
     /// No sweep ends an instance that nobody owns.
     NoSweep,
     /// A drained host is waited for, for ever.
@@ -149,6 +152,8 @@ pub struct World {
     pub coordinators: Vec<Coordinator>,
     /// How often the web app asked for a deploy.
     pub asked: u64,
+    /// The status that the web app wrote last; none when it deleted its record.
+    pub wrote: Option<&'static str>,
     /// What is broken on purpose.
     pub mutation: Option<Mutation>,
 }
@@ -179,6 +184,7 @@ impl World {
             reports: BTreeMap::new(),
             coordinators: vec![Coordinator::Idle; scope.coordinators],
             asked: 1,
+            wrote: Some("PENDING_DEPLOY"),
             mutation: None,
         }
     }
@@ -189,6 +195,15 @@ impl World {
         let mut hasher = DefaultHasher::new();
         self.hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// The entry's state and version, and the record's status, for people.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        let entry = self.entry.as_deref().map(|it| format!("{} v{}", it.state.name(), it.version));
+        let status = self.record.as_deref().and_then(|record| record.get("status"));
+        let status = status.and_then(Value::as_str).unwrap_or("no status");
+        format!("{}, {status}", entry.as_deref().unwrap_or("no entry"))
     }
 
     /// The time.
@@ -262,8 +277,22 @@ impl World {
         Seen { record: self.record.clone(), ..seen }
     }
 
-    /// The step that a coordinator decides by what it has read.
-    pub(crate) fn decided(&self, seen: &Seen, coordinator: usize) -> Step {
+    /// The step that a coordinator decides by what it has read. The same is read in many states, so each
+    /// decision is made once.
+    pub(crate) fn decided(&self, seen: &Seen, coordinator: usize) -> Arc<Step> {
+        let mut hasher = DefaultHasher::new();
+        (seen, coordinator, self.passed).hash(&mut hasher);
+        let key = hasher.finish();
+        DECIDED.with_borrow_mut(|decided| {
+            if decided.len() > MOST_DECIDED {
+                decided.clear();
+            }
+            let decide = || Arc::new(self.decide(seen, coordinator));
+            Arc::clone(decided.entry(key).or_insert_with(decide))
+        })
+    }
+
+    fn decide(&self, seen: &Seen, coordinator: usize) -> Step {
         let record = seen.record.as_deref().and_then(|attributes| {
             let request = Request::parse(attributes).ok()?;
             Some(RecordState { request, attributes: attributes.clone() })
@@ -285,6 +314,14 @@ impl World {
         };
         next_step(&view, &CONFIG)
     }
+}
+
+/// How many decisions are remembered: some gigabytes are not worth the time.
+const MOST_DECIDED: usize = 100_000;
+
+thread_local! {
+    /// Decisions, by the fingerprint of all that they depend on.
+    static DECIDED: RefCell<HashMap<u64, Arc<Step>>> = RefCell::default();
 }
 
 /// What must be random, and is another for every coordinator here.

@@ -71,6 +71,7 @@ fn what_is_broken_on_purpose_is_noticed_by_the_rule_for_it() {
         (Mutation::ForgottenTokens, &[Rule::OneInstanceForAnIntent][..]),
         (Mutation::ForgottenEntry, &[Rule::GenerationsGoOn]),
         (Mutation::ForgottenReport, &[Rule::ReportsAreOneChain]),
+        (Mutation::LooseAnswer, &[Rule::TheLastRequestIsHeeded]),
         (Mutation::NeverDrained, &[Rule::ComesToRest]),
         (Mutation::RecordFirst, &[Rule::NothingIsDeployedUnasked]),
         (Mutation::ReplacedRecord, &[Rule::TheWebAppsOwnIsKept]),

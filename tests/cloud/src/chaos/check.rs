@@ -74,7 +74,8 @@ pub(super) fn at_rest(seen: &Seen, web_app: &WebApp) -> Vec<Violation> {
         match seen.entries.get(id) {
             Some(entry) => found.extend(of_entry(entry, seen, written)),
             // It may have been removed, or called a failure by the web app itself, before anybody saw it.
-            None if written.attributes.is_none() || !written.asked.is_some_and(is_request) => {}
+            None if written.attributes.is_none()
+                || !written.asked.is_some_and(Status::is_request) => {}
             None => found.push(Violation::new(Kind::Stuck, format!("{id}: nobody took it up"))),
         }
     }
@@ -141,14 +142,6 @@ fn of_entry(entry: &Entry, seen: &Seen, written: &Written) -> Vec<Violation> {
         found.push(Violation::new(Kind::LostWrite, text));
     }
     found
-}
-
-/// Whether a status asks for something; the others are results.
-fn is_request(status: Status) -> bool {
-    matches!(
-        status,
-        Status::PendingDeploy | Status::PendingDestroy | Status::Pausing | Status::Resuming
-    )
 }
 
 /// Whether an enclave may be at rest in this status when that was the last thing asked of it.
