@@ -5,7 +5,8 @@ use crate::{
     connect::{ConnectError, connect},
     metrics, notices,
     queue::{Queue, Work},
-    streams::{Follower, StreamError, image},
+    store::{Checkpoints, StoreError},
+    streams::{DynamoStream, Follower, StreamError, image},
     subject::Subject,
     tick::Coordinator,
     work::WORKERS,
@@ -25,6 +26,9 @@ pub enum RunError {
     /// It cannot do its work.
     #[error(transparent)]
     Connect(ConnectError),
+    /// How far a stream was read cannot be read or written.
+    #[error("cannot use the checkpoint of a stream")]
+    Checkpoint(#[source] StoreError),
     /// The metrics cannot be served.
     #[error("cannot serve metrics on {address}")]
     Metrics {
@@ -77,13 +81,22 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     // The followers are in place before the first sweep, so that nothing falls between the two.
     let mut tasks = JoinSet::new();
     for table in [&config.enclaves_table, &config.hosts_table] {
-        let follower = follower(&sdk, coordinator.metrics.calls(), table).await?;
+        let (follower, checkpoints) =
+            follower(&sdk, coordinator.metrics.calls(), &config, table).await?;
         let (each, lost) = (queue.clone(), queue.clone());
         let coordinator = Arc::clone(&coordinator);
         tasks.spawn(follower.follow(
             poll,
             move |record| wake_for(record, &coordinator, &each),
             move || lost.wake(Work::Sweep, Duration::ZERO),
+            move |checkpoint| {
+                let checkpoints = checkpoints.clone();
+                async move {
+                    if let Err(error) = checkpoints.write(&checkpoint).await {
+                        log::warn!(error = chain(&error); "checkpoint of a stream cannot be written");
+                    }
+                }
+            },
         ));
     }
     if let Some(told) = told {
@@ -125,19 +138,34 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     if ended_well { Ok(()) } else { Err(RunError::TaskEnded) }
 }
 
-async fn follower(sdk: &SdkConfig, calls: &Calls, table: &str) -> Result<Follower, RunError> {
-    let described = aws::dynamodb(sdk, calls).describe_table().table_name(table).send();
-    let stream_arn = described
+/// Takes up the table's stream where the coordinator before left it.
+async fn follower(
+    sdk: &SdkConfig,
+    calls: &Calls,
+    config: &Config,
+    table: &str,
+) -> Result<(Follower<DynamoStream>, Checkpoints), RunError> {
+    let dynamodb = aws::dynamodb(sdk, calls);
+    let described = dynamodb.describe_table().table_name(table).send();
+    let arn = described
         .await
         .map_err(|source| RunError::Table { table: table.to_owned(), source: Box::new(source) })?
         .table
         .and_then(|table| table.latest_stream_arn)
         .ok_or_else(|| RunError::NoStream { table: table.to_owned() })?;
-    let streams = aws_sdk_dynamodbstreams::config::Builder::from(sdk).interceptor(calls.clone());
-    let streams = aws_sdk_dynamodbstreams::Client::from_conf(streams.build());
-    Follower::at_end(streams, stream_arn)
+    let checkpoints = Checkpoints::of(dynamodb, config.ledger_table.clone(), arn.clone());
+    let known = checkpoints.read().await.map_err(RunError::Checkpoint)?;
+    let is_new = known.is_none();
+    let client = aws_sdk_dynamodbstreams::config::Builder::from(sdk).interceptor(calls.clone());
+    let client = aws_sdk_dynamodbstreams::Client::from_conf(client.build());
+    let follower = Follower::begin(DynamoStream { client, arn }, known)
         .await
-        .map_err(|source| RunError::Stream { table: table.to_owned(), source })
+        .map_err(|source| RunError::Stream { table: table.to_owned(), source })?;
+    if is_new {
+        // Whatever this process does not come to look at is for the next one.
+        checkpoints.write(&follower.checkpoint()).await.map_err(RunError::Checkpoint)?;
+    }
+    Ok((follower, checkpoints))
 }
 
 /// Wakes whom a stream's record is about.

@@ -1,5 +1,6 @@
 //! The tables and the bucket, each behind a type that knows its own rules.
 
+mod checkpoints;
 mod hosts;
 mod images;
 mod ledger;
@@ -9,6 +10,7 @@ mod transaction;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use bailey_runtime::items::ItemError;
+pub use checkpoints::Checkpoints;
 pub use hosts::{HostView, Hosts};
 pub use images::Images;
 pub use ledger::{Active, Ledger};

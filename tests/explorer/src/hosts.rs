@@ -1,6 +1,9 @@
 //! The hosts' side: real documents under a root of this world.
 
-use crate::{shared::Shared, world::World};
+use crate::{
+    shared::{Memo, Shared},
+    world::World,
+};
 use bailey_attestation::{RootFingerprint, TrustedRoots};
 use bailey_lifecycle::InstanceState;
 use bailey_model::{
@@ -11,9 +14,7 @@ use bailey_model::{
 use bailey_simulated_nsm::{Attestation, Authority, Enclave, Mode, SimulatedNsm};
 use serde_json::{Map, Value, json};
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
@@ -72,16 +73,9 @@ impl World {
     pub(crate) fn host_does(&mut self, arn: &str, deed: Deed) {
         let Some(desired) = self.desired.get(arn) else { return };
         let before = self.observed.get(arn);
-        let mut hasher = DefaultHasher::new();
-        (arn, desired, before, deed, self.passed).hash(&mut hasher);
-        let key = hasher.finish();
         // The same is reported in many states.
-        let observed = REPORTED.with_borrow_mut(|reported| {
-            if reported.len() > MOST_REPORTED {
-                reported.clear();
-            }
-            let report = || Shared::new(self.reported(arn, desired, before, deed));
-            reported.entry(key).or_insert_with(report).clone()
+        let observed = REPORTED.get((arn, desired, before, deed, self.passed), || {
+            Shared::new(self.reported(arn, desired, before, deed))
         });
         self.observed.insert(arn.to_owned(), observed);
     }
@@ -137,13 +131,8 @@ impl World {
     }
 }
 
-/// How many reports are remembered.
-const MOST_REPORTED: usize = 50_000;
-
-thread_local! {
-    /// What hosts report, by the fingerprint of all that it depends on.
-    static REPORTED: RefCell<HashMap<u64, Shared<Observed>>> = RefCell::default();
-}
+/// What hosts report.
+static REPORTED: LazyLock<Memo<Shared<Observed>>> = LazyLock::new(|| Memo::new(50_000));
 
 fn image_pcrs() -> PcrSet {
     (0..=2).map(|index| (index, Pcr([index + 1; 48]))).collect()

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     ops::Deref,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// A value that is never changed in place.
@@ -34,5 +35,37 @@ impl<T> Deref for Shared<T> {
 
     fn deref(&self) -> &T {
         &self.value
+    }
+}
+
+/// What was worked out once, by the fingerprint of all that it depends on.
+pub(crate) struct Memo<T> {
+    known: Mutex<HashMap<u64, T>>,
+    most: usize,
+}
+
+impl<T: Clone> Memo<T> {
+    /// Remembers so many; more would take gigabytes and spare little.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { known: Mutex::default(), most }
+    }
+
+    /// What follows from these, worked out unless it is known.
+    pub(crate) fn get(&self, depends_on: impl Hash, work_out: impl FnOnce() -> T) -> T {
+        let mut hasher = DefaultHasher::new();
+        depends_on.hash(&mut hasher);
+        let key = hasher.finish();
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().get(&key) {
+            return known.clone();
+        }
+        // Others are not held up meanwhile; two may work out the same.
+        let new = work_out();
+        let mut known = known();
+        if known.len() >= self.most {
+            known.clear();
+        }
+        known.insert(key, new.clone());
+        new
     }
 }

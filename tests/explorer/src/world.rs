@@ -1,6 +1,9 @@
 //! The world, and what coordinators read of it.
 
-use crate::{hosts, shared::Shared};
+use crate::{
+    hosts,
+    shared::{Memo, Shared},
+};
 use bailey_lifecycle::{
     Config, InstanceState, LaunchTemplate, RecordState, Step, View,
     launch::LaunchRequest,
@@ -15,8 +18,7 @@ use bailey_model::{
 };
 use serde_json::{Map, Value};
 use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, LazyLock},
     time::Duration,
@@ -280,16 +282,8 @@ impl World {
     /// The step that a coordinator decides by what it has read. The same is read in many states, so each
     /// decision is made once.
     pub(crate) fn decided(&self, seen: &Seen, coordinator: usize) -> Arc<Step> {
-        let mut hasher = DefaultHasher::new();
-        (seen, coordinator, self.passed).hash(&mut hasher);
-        let key = hasher.finish();
-        DECIDED.with_borrow_mut(|decided| {
-            if decided.len() > MOST_DECIDED {
-                decided.clear();
-            }
-            let decide = || Arc::new(self.decide(seen, coordinator));
-            Arc::clone(decided.entry(key).or_insert_with(decide))
-        })
+        let decide = || Arc::new(self.decide(seen, coordinator));
+        DECIDED.get((seen, coordinator, self.passed), decide)
     }
 
     fn decide(&self, seen: &Seen, coordinator: usize) -> Step {
@@ -316,13 +310,8 @@ impl World {
     }
 }
 
-/// How many decisions are remembered: some gigabytes are not worth the time.
-const MOST_DECIDED: usize = 100_000;
-
-thread_local! {
-    /// Decisions, by the fingerprint of all that they depend on.
-    static DECIDED: RefCell<HashMap<u64, Arc<Step>>> = RefCell::default();
-}
+/// Decisions.
+static DECIDED: LazyLock<Memo<Arc<Step>>> = LazyLock::new(|| Memo::new(100_000));
 
 /// What must be random, and is another for every coordinator here.
 pub(crate) fn fresh(version: u64, coordinator: usize) -> [u8; 32] {

@@ -54,6 +54,21 @@ async fn a_lost_answer_to_a_launch_is_asked_for_again_and_launches_once() {
     system.destroy_all(&[ID]).await;
 }
 
+/// An ended entry is in no index that a sweep reads; only the stream tells of what is done to its record.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_written_over_an_ended_enclave_while_nobody_listened_is_overwritten() {
+    let mut system = System::start().await;
+    system.put_record(&seed_record()).await.unwrap();
+    system.reaches(ID, "DEPLOYED").await;
+    system.set_status(ID, "PENDING_DESTROY").await.unwrap();
+    system.reaches(ID, "DESTROYED").await;
+    system.cloud.kill_coordinator().await;
+    system.set_status(ID, "FAILED").await.unwrap();
+    system.cloud.start_coordinator().unwrap();
+    system.reaches(ID, "DESTROYED").await;
+    system.destroy_all(&[ID]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_coordinators_at_once_launch_each_record_once() {
     let system = System::start().await;
