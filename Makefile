@@ -20,7 +20,7 @@ chaos: build ## Random schedules with faults, on the model and on real processes
 scale: setup ## 1,000 records at once on light hosts: memory, and time from event to launch
 	@scripts/scale
 
-model: ## Every order of events in small worlds, by the lifecycle's own decisions
+model: build ## Every order of events in small worlds, by the lifecycle's own decisions
 	@scripts/model
 
 lint: ## Formatting, shell scripts and clippy
