@@ -19,6 +19,10 @@ pub struct Config {
     pub poweroff_command: Vec<String>,
     /// The allocator's file.
     pub allocator_file: PathBuf,
+    /// The socket of the helper that does what only root may; the agent does it itself when absent.
+    pub helper: Option<PathBuf>,
+    /// The agent's user, as whom the helper runs nitro-cli.
+    pub user: String,
     /// Below which directory sysfs and procfs are read.
     pub facts_root: PathBuf,
     /// Where the agent keeps images and what it remembers.
@@ -58,6 +62,8 @@ impl Default for Config {
             ]),
             poweroff_command: command(&["systemctl", "poweroff"]),
             allocator_file: "/etc/nitro_enclaves/allocator.yaml".into(),
+            helper: None,
+            user: "bailey".to_owned(),
             facts_root: "/".into(),
             state_dir: "/var/lib/bailey".into(),
             vsock: "kernel".to_owned(),
@@ -100,6 +106,11 @@ impl ConfigFile {
     /// The instance metadata service, which must be known before the user data is.
     pub fn imds_endpoint(&self) -> Result<String, ConfigError> {
         Ok(self.config(&Table::new())?.imds_endpoint)
+    }
+
+    /// The file's keys alone: what the helper goes by, whatever the user data says.
+    pub fn alone(&self) -> Result<Config, ConfigError> {
+        self.config(&Table::new())
     }
 
     /// The file's keys, with those of the user data over them.

@@ -12,14 +12,19 @@
 //! | [`mod@ports`] | what the loop needs of the world, as traits |
 //! | [`hosts_table`], [`image`], [`parent`], [`attest`] | the adapters behind them |
 //! | [`nitro_cli`], [`pool`], [`vsock`], [`command`] | what those are made of |
+//! | [`herald`], [`helper`] | the service manager, and what only root may do |
+//! | [`check`], [`status`] | what an operator asks |
 //! | [`config`], [`identity`], [`state`] | who and where this agent is, and what it remembers |
 
 pub mod admission;
 pub mod assignment;
 pub mod attest;
+pub mod check;
 pub mod command;
 pub mod config;
 mod files;
+pub mod helper;
+pub mod herald;
 pub mod host;
 pub mod hosts_table;
 pub mod identity;
@@ -32,6 +37,7 @@ pub mod pool;
 pub mod ports;
 pub mod restart;
 pub mod state;
+pub mod status;
 pub mod supervisor;
 #[cfg(test)]
 mod testing;
@@ -44,6 +50,8 @@ use bailey_attestation::{ChainCache, FingerprintError, RootFingerprint, TrustedR
 use bailey_runtime::{Shutdown, aws, calls::Calls};
 use command::CommandError;
 use config::{Config, ConfigError, ConfigFile};
+use helper::{Helper, HelperError};
+use herald::Herald;
 use hosts_table::{DynamoHostsTable, Made};
 use identity::{Identity, Metadata, MetadataError};
 use image::{Cache, CacheError, ProgressBoard, S3Images};
@@ -100,10 +108,12 @@ async fn ports(
         facts_root: config.facts_root.clone(),
         allocator_file: config.allocator_file.clone(),
         allocator_command: config.allocator_command.clone(),
+        helper: helper(config),
     };
     let calls = Calls::default();
-    let cli = NitroCli { program: config.nitro_cli.clone() };
+    let cli = NitroCli::plain(config.nitro_cli.clone());
     Ok(Ports {
+        herald: Herald::of_service_manager(),
         table: Arc::new(DynamoHostsTable {
             client: aws::dynamodb(&sdk, &calls),
             table: config.hosts_table.clone(),
@@ -112,7 +122,7 @@ async fn ports(
             made: Made::default(),
         }),
         images: Arc::new(S3Images::new(aws::counted_s3(&sdk, &calls), cache, progress)),
-        enclaves: Arc::new(Parent::new(cli, pool, state.start_lock())),
+        enclaves: Arc::new(Parent::new(cli, pool, state.start_lock(), helper(config))),
         responders: Arc::new(VsockResponders {
             vsock: config.vsock()?,
             roots: roots(config)?,
@@ -135,6 +145,10 @@ fn roots(config: &Config) -> Result<TrustedRoots, RunError> {
     Ok(TrustedRoots::only(vec![root]))
 }
 
+fn helper(config: &Config) -> Option<Helper> {
+    config.helper.clone().map(|socket| Helper { socket })
+}
+
 fn boot_id(config: &Config) -> Result<String, RunError> {
     let path = config.facts_root.join("proc/sys/kernel/random/boot_id");
     let text = fs::read_to_string(&path).map_err(|source| RunError::Read { path, source })?;
@@ -143,8 +157,14 @@ fn boot_id(config: &Config) -> Result<String, RunError> {
 
 async fn power_off(config: &Config) -> Result<(), RunError> {
     log::warn!("nobody wants this host, powering off");
-    let output = command::run(&config.poweroff_command, POWEROFF_DEADLINE, None).await?;
-    if output.success { Ok(()) } else { Err(RunError::Poweroff { said: output.last_words() }) }
+    let (success, said) = match helper(config) {
+        Some(helper) => helper.power_off().await?,
+        None => {
+            let output = command::run(&config.poweroff_command, POWEROFF_DEADLINE, None).await?;
+            (output.success, output.last_words())
+        }
+    };
+    if success { Ok(()) } else { Err(RunError::Poweroff { said }) }
 }
 
 /// Why the agent cannot run.
@@ -156,6 +176,9 @@ pub enum RunError {
     /// The configuration is not usable.
     #[error("cannot use the configuration")]
     Config(#[from] ConfigError),
+    /// The helper did not power the instance off.
+    #[error("cannot power off")]
+    Helper(#[from] HelperError),
     /// The metadata service does not serve.
     #[error("cannot learn about this instance")]
     Metadata(#[from] MetadataError),

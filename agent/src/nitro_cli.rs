@@ -22,14 +22,26 @@ const BOOT_UNIT: Duration = Duration::from_secs(90);
 const IMAGE_UNIT_BYTES: u64 = 6 * 1_024 * 1_024 * 1_024;
 const MEMORY_UNIT_MIB: u64 = 100 * 1_024;
 
+const RUN_ENCLAVE: &str = "run-enclave";
+
 /// An installed nitro-cli.
 #[derive(Clone, Debug)]
 pub struct NitroCli {
     /// The program.
     pub program: PathBuf,
+    /// What `run-enclave` is run by, a program and its arguments; empty for nothing.
+    pub started_by: Vec<String>,
+    /// What everything else is run by.
+    pub run_by: Vec<String>,
 }
 
 impl NitroCli {
+    /// The program, run by nothing else.
+    #[must_use]
+    pub fn plain(program: PathBuf) -> Self {
+        Self { program, started_by: Vec::new(), run_by: Vec::new() }
+    }
+
     /// Every enclave of this parent.
     pub async fn describe(&self) -> Result<Vec<EnclaveInfo>, NitroCliError> {
         let output = self.run("describe-enclaves", vec![], SHORT_DEADLINE, None).await?;
@@ -44,9 +56,9 @@ impl NitroCli {
         stdin: File,
     ) -> Result<RunningEnclave, NitroCliError> {
         let deadline = start_deadline(order);
-        let output = self.run("run-enclave", start_arguments(order), deadline, Some(stdin)).await?;
+        let output = self.run(RUN_ENCLAVE, start_arguments(order), deadline, Some(stdin)).await?;
         parse::started(&output.stdout)
-            .map_err(|source| NitroCliError::Output { verb: "run-enclave", source })
+            .map_err(|source| NitroCliError::Output { verb: RUN_ENCLAVE, source })
     }
 
     /// Ends the enclave with this `EnclaveID`.
@@ -62,8 +74,9 @@ impl NitroCli {
         deadline: Duration,
         stdin: Option<File>,
     ) -> Result<Output, NitroCliError> {
-        let mut command = vec![self.program.display().to_string(), verb.to_owned()];
-        command.extend(arguments);
+        let by = if verb == RUN_ENCLAVE { &self.started_by } else { &self.run_by };
+        let own = [self.program.display().to_string(), verb.to_owned()];
+        let command: Vec<String> = by.iter().cloned().chain(own).chain(arguments).collect();
         let output = command::run(&command, deadline, stdin)
             .await
             .map_err(|source| NitroCliError::Command { verb, source })?;
@@ -88,7 +101,7 @@ fn start_arguments(order: &StartOrder) -> Vec<String> {
 }
 
 /// nitro-cli's own boot timeout, and a unit more for loading the image.
-fn start_deadline(order: &StartOrder) -> Duration {
+pub(crate) fn start_deadline(order: &StartOrder) -> Duration {
     let units = order.image.size_bytes.div_ceil(IMAGE_UNIT_BYTES)
         + u64::from(order.size.memory_mib).div_ceil(MEMORY_UNIT_MIB)
         + 1;

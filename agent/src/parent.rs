@@ -8,15 +8,18 @@
 //!   for that start to finish, and then finds the enclave instead of starting a second one.
 
 use crate::{
+    helper::{Helper, HelperError},
     name::EnclaveName,
     nitro_cli::{NitroCli, NitroCliError},
     pool::{Pool, RoomError},
     ports::{Cause, EnclaveInfo, Enclaves, RoomOrder, StartOrder},
 };
 use bailey_model::{failure::FailureCode, hosts::RunningEnclave};
+use nix::fcntl::OFlag;
 use std::{
     fs::{File, TryLockError},
     io,
+    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
     time::Duration,
 };
@@ -36,14 +39,16 @@ pub struct Parent {
     cli: NitroCli,
     pool: Pool,
     start_lock: PathBuf,
+    helper: Option<Helper>,
     turn: Mutex<()>,
 }
 
 impl Parent {
-    /// A parent whose starts are guarded by the file `start_lock`.
+    /// A parent whose starts are guarded by the file `start_lock`, and carried out by the helper, when
+    /// there is one.
     #[must_use]
-    pub fn new(cli: NitroCli, pool: Pool, start_lock: PathBuf) -> Self {
-        Self { cli, pool, start_lock, turn: Mutex::new(()) }
+    pub fn new(cli: NitroCli, pool: Pool, start_lock: PathBuf, helper: Option<Helper>) -> Self {
+        Self { cli, pool, start_lock, helper, turn: Mutex::new(()) }
     }
 
     async fn describe(&self) -> Result<Vec<EnclaveInfo>, ParentError> {
@@ -57,6 +62,8 @@ impl Parent {
             .read(true)
             .append(true)
             .create(true)
+            // The helper opens it as root, in a directory of the agent's.
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&self.start_lock)
             .map_err(unusable)?;
         let deadline = Instant::now() + LONGEST_FOREIGN_START;
@@ -100,7 +107,14 @@ impl Enclaves for Parent {
         if let Some(enclave) = self.named(&order.name).await?.first() {
             return Ok(enclave.as_running());
         }
-        self.cli.start(&order, lock).await.map_err(ParentError::NitroCli)
+        match &self.helper {
+            None => self.cli.start(&order, lock).await.map_err(ParentError::NitroCli),
+            Some(helper) => {
+                // It takes the lock itself, and looks for the name under it.
+                drop(lock);
+                helper.start(&order).await.map_err(ParentError::Helper)
+            }
+        }
     }
 
     async fn end(&self, name: EnclaveName) -> Result<(), ParentError> {
@@ -128,6 +142,9 @@ impl Enclaves for Parent {
 /// Why a call on the parent's enclaves failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ParentError {
+    /// The helper did not start it.
+    #[error(transparent)]
+    Helper(HelperError),
     /// The lock file cannot be used.
     #[error("cannot lock `{}`", path.display())]
     Lock {
@@ -156,6 +173,7 @@ pub enum ParentError {
 impl Cause for ParentError {
     fn code(&self) -> FailureCode {
         match self {
+            Self::Helper(source) => source.code(),
             Self::NitroCli(source) => source.code(),
             Self::Room(source) => source.code(),
             Self::Lock { .. } | Self::StartUnderWay | Self::StillThere { .. } => {
@@ -166,6 +184,7 @@ impl Cause for ParentError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Helper(source) => source.hint(),
             Self::NitroCli(source) => source.hint(),
             Self::Room(source) => source.hint(),
             Self::Lock { .. } | Self::StartUnderWay | Self::StillThere { .. } => None,

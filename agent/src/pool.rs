@@ -8,27 +8,25 @@
 //! # Guarantees
 //! While an enclave runs the pool is not changed; what does not fit is refused with the numbers.
 
+pub mod allocator;
 pub mod cpu_list;
 pub mod facts;
 pub mod plan;
 
 use crate::{
-    command::{self, CommandError},
-    files,
+    command::CommandError,
+    helper::{Helper, HelperError},
     name::EnclaveName,
     ports::{Cause, EnclaveInfo, RoomOrder, Size},
 };
+use allocator::Allocator;
 use bailey_model::failure::FailureCode;
 use facts::{FactsError, HostFacts};
 use plan::{PoolPlan, Shortage};
 use std::{
     io,
     path::{Path, PathBuf},
-    time::Duration,
 };
-
-/// The allocator compacts memory for huge pages, which takes long on a large parent.
-const ALLOCATOR_DEADLINE: Duration = Duration::from_mins(2);
 
 /// The pool of this parent.
 #[derive(Clone, Debug)]
@@ -39,6 +37,8 @@ pub struct Pool {
     pub allocator_file: PathBuf,
     /// The command that makes the allocator read it.
     pub allocator_command: Vec<String>,
+    /// The helper that does both, when this process has no right to.
+    pub helper: Option<Helper>,
 }
 
 impl Pool {
@@ -68,18 +68,19 @@ impl Pool {
         let PoolPlan { cpu_count, memory_mib } = plan;
         log::info!(cpu_count, memory_mib; "setting up the enclave pool");
         let text = format!("---\nmemory_mib: {memory_mib}\ncpu_count: {cpu_count}\n");
-        files::write_atomically(&self.allocator_file, text.as_bytes())
-            .map_err(|source| RoomError::Write { path: self.allocator_file.clone(), source })?;
-        let output = command::run(&self.allocator_command, ALLOCATOR_DEADLINE, None)
-            .await
-            .map_err(RoomError::Command)?;
+        let (success, said) = self.allocator().apply(&text).await?;
         // The shortage is the better explanation, so it is looked for first.
         plan::check_applied(&self.facts()?, plan)
-            .map_err(|shortage| RoomError::Applied { shortage, said: output.last_words() })?;
-        if !output.success {
-            return Err(RoomError::Allocator { said: output.last_words() });
-        }
-        Ok(())
+            .map_err(|shortage| RoomError::Applied { shortage, said: said.clone() })?;
+        if success { Ok(()) } else { Err(RoomError::Allocator { said }) }
+    }
+
+    pub(crate) fn allocator(&self) -> Allocator {
+        let direct = || Allocator::Direct {
+            file: self.allocator_file.clone(),
+            command: self.allocator_command.clone(),
+        };
+        self.helper.clone().map_or_else(direct, Allocator::Helped)
     }
 
     fn facts(&self) -> Result<HostFacts, RoomError> {
@@ -130,6 +131,9 @@ pub enum RoomError {
     /// The parent could not be examined.
     #[error("cannot examine the parent")]
     Facts(#[source] FactsError),
+    /// The helper did not do it.
+    #[error(transparent)]
+    Helper(HelperError),
     /// This host is too small.
     #[error("the host is too small")]
     Host(#[source] Shortage),
@@ -166,6 +170,7 @@ impl Cause for RoomError {
             Self::Allocator { .. } | Self::Command(_) | Self::Facts(_) | Self::Write { .. } => {
                 FailureCode::EnclaveStartFailed
             }
+            Self::Helper(source) => source.code(),
         }
     }
 
@@ -174,6 +179,7 @@ impl Cause for RoomError {
             Self::Allocator { .. } | Self::Command(_) | Self::Facts(_) | Self::Write { .. } => {
                 Some("check nitro-enclaves-allocator and the nitro_enclaves driver on the parent")
             }
+            Self::Helper(source) => source.hint(),
             _ => None,
         }
     }

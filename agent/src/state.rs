@@ -52,9 +52,14 @@ impl StateDir {
         self.root.join("start.lock")
     }
 
+    /// What an agent has written down below `root`, also while it runs.
+    pub fn look(root: &Path) -> Result<Vec<Memory>, StateError> {
+        memories(root)
+    }
+
     /// The host as the last agent left it.
     pub fn host(&self) -> Result<Host, StateError> {
-        Ok(Host::new(self.seen_version()?, self.memories()?))
+        Ok(Host::new(self.seen_version()?, memories(&self.root)?))
     }
 
     /// Writes down what changed. What cannot be written is tried again with the next change.
@@ -101,18 +106,17 @@ impl StateDir {
             Err(source) => Err(StateError::File { action: "read", path, source }),
         }
     }
+}
 
-    fn memories(&self) -> Result<Vec<Memory>, StateError> {
-        let directory = self.root.join("assignments");
-        let unreadable =
-            |source| StateError::File { action: "read", path: directory.clone(), source };
-        let mut memories = Vec::new();
-        for entry in fs::read_dir(&directory).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            memories.extend(remembered(&path));
-        }
-        Ok(memories)
+fn memories(root: &Path) -> Result<Vec<Memory>, StateError> {
+    let directory = root.join("assignments");
+    let unreadable = |source| StateError::File { action: "read", path: directory.clone(), source };
+    let mut memories = Vec::new();
+    for entry in fs::read_dir(&directory).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        memories.extend(remembered(&path));
     }
+    Ok(memories)
 }
 
 const VERSION: &str = "desired-version";
@@ -204,7 +208,7 @@ mod tests {
         let mut state = StateDir::open(directory.path().to_owned()).unwrap();
         let host = reconciled(&state, desired(7, &["a", "b"]));
         state.save(&host);
-        assert_eq!(state.memories().unwrap().len(), 2);
+        assert_eq!(memories(&state.root).unwrap().len(), 2);
         drop(state);
 
         let state = StateDir::open(directory.path().to_owned()).unwrap();
@@ -222,7 +226,7 @@ mod tests {
         host.desire(desired(2, &[]));
         host.orders(NOW);
         state.save(&host);
-        assert_eq!(state.memories().unwrap(), []);
+        assert_eq!(memories(&state.root).unwrap(), []);
     }
 
     #[test]
@@ -238,6 +242,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::open(directory.path().to_owned()).unwrap();
         fs::write(directory.path().join("assignments/x.json"), "{").unwrap();
-        assert_eq!(state.memories().unwrap(), []);
+        assert_eq!(memories(&state.root).unwrap(), []);
     }
 }

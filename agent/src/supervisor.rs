@@ -14,6 +14,7 @@
 use crate::{
     assignment::WorkId,
     config::Pace,
+    herald::{Herald, summary},
     host::{Host, Order, Outcome, Task},
     ports::{Cause, EnclaveInfo, Enclaves, HostsTable, Images, Responders, failure},
     state::StateDir,
@@ -46,6 +47,8 @@ pub struct Ports<T, I, E, R> {
     pub enclaves: Arc<E>,
     /// The responders inside them.
     pub responders: Arc<R>,
+    /// The service manager.
+    pub herald: Herald,
 }
 
 impl<T, I, E, R> Clone for Ports<T, I, E, R> {
@@ -55,6 +58,7 @@ impl<T, I, E, R> Clone for Ports<T, I, E, R> {
             images: Arc::clone(&self.images),
             enclaves: Arc::clone(&self.enclaves),
             responders: Arc::clone(&self.responders),
+            herald: self.herald,
         }
     }
 }
@@ -108,6 +112,8 @@ pub async fn supervise<T: HostsTable, I: Images, E: Enclaves, R: Responders>(
         complaint: Complaint::default(),
         settled,
         newest,
+        said: String::new(),
+        alive_at: Instant::now(),
     };
     let ending = supervisor.run(desired, shutdown).await;
     upkeep.abort_all();
@@ -132,6 +138,10 @@ struct Supervisor<T, I, E, R> {
     complaint: Complaint,
     settled: watch::Sender<bool>,
     newest: watch::Sender<Option<Observed>>,
+    /// What the service manager was last told.
+    said: String,
+    /// When it is next told that the loop goes round.
+    alive_at: Instant,
 }
 
 /// What came of something that was begun.
@@ -149,10 +159,16 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
         tokio::pin!(shutdown);
         let unassigned_at = Instant::now() + self.pace.unassigned;
         let mut ever_assigned = false;
+        self.ports.herald.ready();
         loop {
             let pause_over = self.reconcile();
+            self.tell_service_manager();
             tokio::select! {
-                () = &mut shutdown => return Ok(Ending::Asked),
+                () = &mut shutdown => {
+                    self.ports.herald.stopping();
+                    return Ok(Ending::Asked);
+                }
+                () = sleep_until(self.alive_at), if self.ports.herald.period().is_some() => {}
                 Some(desired) = desired.recv() => self.desire(desired),
                 Some(done) = self.works.join_next() => self.done(done)?,
                 () = sleep_until(self.list_at), if !self.listing => self.list(),
@@ -164,6 +180,23 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
                     ever_assigned = true;
                 }
             }
+        }
+    }
+
+    /// Tells the service manager that the loop goes round, and what the agent does when that changed.
+    fn tell_service_manager(&mut self) {
+        let now = Instant::now();
+        if let Some(period) = self.ports.herald.period()
+            && now >= self.alive_at
+        {
+            self.ports.herald.alive();
+            self.alive_at = now + period;
+        }
+        let observed = self.newest.borrow().as_ref().map(|it| summary(Some(&it.assignments)));
+        let text = observed.unwrap_or_else(|| summary(None));
+        if text != self.said {
+            self.ports.herald.status(&text);
+            self.said = text;
         }
     }
 

@@ -149,6 +149,7 @@ struct Agent {
 impl Agent {
     fn start(world: &Arc<World>, directory: &std::path::Path) -> Self {
         let ports = Ports {
+            herald: Herald::default(),
             table: Arc::clone(world),
             images: Arc::clone(world),
             enclaves: Arc::clone(world),

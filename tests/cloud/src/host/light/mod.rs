@@ -16,6 +16,7 @@ mod table;
 use super::{HostOptions, InstanceFacts};
 use bailey_agent::{
     config::Config,
+    herald::Herald,
     image::ProgressBoard,
     state::{StateDir, StateError},
     supervisor::{About, Ending, Ports, supervise},
@@ -90,6 +91,7 @@ impl LightHost {
         let machine = Machine::new(light, facts, options.log(&facts.id, "nitro-cli.log"));
         let machine = Arc::new(machine);
         let ports = Ports {
+            herald: Herald::default(),
             table: Arc::new(LightTable::new(light, &config, facts, powered.clone())),
             images: Arc::clone(&machine),
             enclaves: Arc::clone(&machine),
