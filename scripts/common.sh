@@ -8,6 +8,8 @@ export BAILEY_CACHE=${BAILEY_CACHE:-$repo/.cache}
 export BAILEY_VENV=${BAILEY_VENV:-$repo/.venv}
 export BAILEY_KERNEL=${BAILEY_KERNEL:-$BAILEY_CACHE/kernel}
 export BAILEY_TOOLS=${BAILEY_TOOLS:-$BAILEY_CACHE/tools}
+# A distribution with systemd, in which the packaged units are tried; made by root only.
+export BAILEY_SYSTEMD_ROOT=${BAILEY_SYSTEMD_ROOT:-$BAILEY_CACHE/systemd}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$repo/target}
 
 # shellcheck disable=SC2034  # these are for those who source this file

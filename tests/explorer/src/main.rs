@@ -23,7 +23,7 @@ struct Arguments {
 enum Command {
     /// Every order of events within the scopes that are checked with every change, or within larger ones.
     Model {
-        /// The larger scopes, up to 12 million states: minutes, and gigabytes of memory.
+        /// The larger scopes, up to 11 million states: minutes, and 16 GB of memory.
         #[arg(long)]
         large: bool,
     },
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Model { large } => {
             let scopes = if large { &LARGE[..] } else { &USUAL };
-            let limits = Limits { states: 12_000_000, rest_every: 256 };
+            let limits = Limits { states: 5_500_000, rest_every: 256 };
             model(scopes, limits)
         }
         Command::Explore { coordinators, requests, faults, ticks, states, rest_every } => {

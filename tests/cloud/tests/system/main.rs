@@ -28,4 +28,5 @@ mod restarts;
 mod scale;
 mod spares;
 mod system;
+mod systemd;
 mod wire;

@@ -67,7 +67,7 @@ impl System {
         Self::of(options).await
     }
 
-    async fn of(options: Options) -> Self {
+    pub(crate) async fn of(options: Options) -> Self {
         let cloud = LocalCloud::start(options).await.unwrap();
         cloud.upload_eif("test.eif", images::good().bytes.clone()).await.unwrap();
         Self { cloud }
@@ -178,7 +178,7 @@ impl System {
     }
 
     /// The ends of all logs, for a test that failed.
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
         let state = self.state_dir();
         let hosts = std::fs::read_dir(state.join("hosts")).into_iter().flatten().flatten();
@@ -196,7 +196,7 @@ impl System {
     }
 }
 
-fn options(coordinator: &[(&str, i64)]) -> Options {
+pub(crate) fn options(coordinator: &[(&str, i64)]) -> Options {
     let mut options = Options::find().unwrap();
     let quick = [("sweep_interval_s", 2), ("stream_poll_ms", 100)];
     for (name, value) in quick.iter().chain(coordinator) {
