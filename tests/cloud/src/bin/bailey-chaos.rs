@@ -4,7 +4,7 @@ use bailey_enclave_image::build::{
     BuildError, BuildOptions, FIXED_BUILD_TIME, Kernel, Profile, build_image,
 };
 use bailey_local_cloud::{
-    chaos::{ChaosError, Findings, Kind, Schedule, Violation, kill, settings, writes},
+    chaos::{ChaosError, Findings, Kind, Schedule, Violation, kill, kill_agents, settings, writes},
     local::{CloudError, LocalCloud, Options},
     wire::Side,
 };
@@ -40,6 +40,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Deploys and destroys, and kills the agent at random instants of that.
+    Agents {
+        /// The seed of the instants.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How often.
+        #[arg(long = "kills", default_value_t = 50)]
+        wanted: u64,
+    },
     /// Deploys and destroys, and kills the coordinator at each of its writes: before it takes
     /// effect, and when it has.
     Kills,
@@ -96,6 +105,7 @@ enum Failed {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let ran = match arguments.command {
+        Command::Agents { seed, wanted } => agents(&arguments, seed, wanted).await,
         Command::Kills => kills(&arguments).await,
         Command::Schedules(schedules) => random(&arguments, schedules).await,
     };
@@ -152,6 +162,18 @@ async fn start(image: Vec<u8>, state: &Path) -> Result<LocalCloud, Failed> {
     cloud.upload_eif("test.eif", image).await.map_err(Failed::Cloud)?;
     cloud.start_coordinator().map_err(Failed::Cloud)?;
     Ok(cloud)
+}
+
+async fn agents(arguments: &Arguments, seed: u64, wanted: u64) -> Result<ExitCode, Failed> {
+    let state = arguments.state.join("agents");
+    let mut cloud = start(image(arguments)?, &state).await?;
+    let done = kill_agents(&mut cloud, seed, wanted).await.map_err(Failed::Chaos)?;
+    show(&done.violations);
+    let violations = done.violations.len();
+    println!("agents: killed={} enclaves={} violations={violations}", done.killed, done.cycles);
+    cloud.shutdown().await.map_err(Failed::Cloud)?;
+    let _ = fs::remove_dir_all(&state);
+    Ok(exit(violations == 0 && done.killed >= wanted))
 }
 
 async fn kills(arguments: &Arguments) -> Result<ExitCode, Failed> {

@@ -4,6 +4,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `schedule` | what happens in a schedule |
+//! | `agents` | one deploy and destroy after the other, with the agent killed at random instants |
 //! | `kills` | one deploy and destroy after the other, with the coordinator killed at each of its writes |
 //! | `web_app` | a web app, and what it remembers of its writes |
 //! | `seen` | everything that can be seen of a cloud from outside |
@@ -13,6 +14,7 @@
 //!
 //! A schedule is what its seed makes it; how processes interleave is theirs.
 
+mod agents;
 mod check;
 mod kills;
 mod reports;
@@ -22,6 +24,7 @@ mod seen;
 mod web_app;
 
 use crate::{ec2::ControlError, local::CloudError};
+pub use agents::{AgentKills, kill_agents};
 pub use check::{Kind, Violation};
 pub use kills::{Kill, Write, kill, writes};
 pub use rest::{LIMIT, Rest, comes_to_rest};

@@ -145,7 +145,11 @@ impl Course {
     /// The web app writes to the very record that a coordinator has read, decided about and is about
     /// to write.
     async fn write_in_between(&mut self, cloud: &LocalCloud) -> Result<(), ChaosError> {
-        let step = format!("UpdateItem {}", cloud.names().enclaves_table);
+        // Requests are answered together with a write of the ledger, the rest is written by itself.
+        let step = match self.random.below(2) {
+            0 => format!("UpdateItem {}", cloud.names().enclaves_table),
+            _ => format!("TransactWriteItems {}", cloud.names().ledger_table),
+        };
         let held = wire(cloud)?.hold_write(Some(&step), self.random.below(3), Side::Before);
         let Ok(Ok(held)) = tokio::time::timeout(HOLD_LIMIT, held).await else { return Ok(()) };
         if let Some(id) = held.call.enclave_id.clone() {

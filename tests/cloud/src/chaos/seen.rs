@@ -29,7 +29,10 @@ impl Seen {
             let id = record.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
             seen.records.insert(id, record);
         }
-        for item in cloud.ledger().await.map_err(ChaosError::Cloud)? {
+        let items = cloud.ledger().await.map_err(ChaosError::Cloud)?;
+        // The table also holds how far streams were read.
+        let is_entry = |item: &Record| item.get("sk").is_some_and(|sk| sk == "entry");
+        for item in items.into_iter().filter(is_entry) {
             let entry: Entry = serde_json::from_value(item.into()).map_err(ChaosError::Entry)?;
             seen.entries.insert(entry.id.to_string(), entry);
         }

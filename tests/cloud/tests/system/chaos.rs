@@ -2,7 +2,7 @@
 
 use crate::system::System;
 use bailey_local_cloud::{
-    chaos::{Kind, LIMIT, Rest, Schedule, WebApp, comes_to_rest, kill, writes},
+    chaos::{Kind, LIMIT, Rest, Schedule, WebApp, comes_to_rest, kill, kill_agents, writes},
     wire::Side,
 };
 use bailey_model::Status;
@@ -55,6 +55,14 @@ async fn a_coordinator_killed_at_any_of_its_writes_finishes_the_work() {
         assert_eq!(kill.violations, [], "killed {side:?} {write}");
         assert!(kill.at.is_some(), "it never came to {write} again");
     }
+    system.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_at_random_instants_adopts_its_one_enclave() {
+    let mut system = System::with_wire().await;
+    let done = kill_agents(&mut system.cloud, 7, 10).await.unwrap();
+    assert_eq!(done.violations, [], "{done:?}");
     system.end().await;
 }
 
