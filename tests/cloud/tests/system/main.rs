@@ -14,6 +14,7 @@ mod calls;
 mod chaos;
 mod deploy;
 mod events;
+mod faults;
 mod histories;
 mod images;
 mod lambda;

@@ -1,0 +1,65 @@
+//! What an agent does when what it depends on is not there.
+
+use crate::system::{LIMIT, System, record};
+use bailey_local_cloud::wire::{Party, Side, WireFault, WireRule};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+use std::time::Duration;
+
+/// More calls than any agent makes in a test.
+const FOR_GOOD: u32 = 1_000_000;
+const LOOK_PERIOD: Duration = Duration::from_millis(50);
+
+/// The table is gone for as long as it takes the enclave to fail and to be started again: the agent does
+/// that alone, and tells of it when the table is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_table_is_gone_looks_after_its_enclave_and_reports_later() {
+    let mut system = System::with_wire().await;
+    system.cloud.start_coordinator().unwrap();
+    system.put_record(&record("alone", &json!({ "restart": "always" }))).await.unwrap();
+    let deployed = system.reaches("alone", "DEPLOYED").await;
+    let host = deployed["deployment"]["host"].as_str().unwrap().to_owned();
+
+    let wire = system.wire().unwrap();
+    let fault = WireFault::Drop(Side::Before);
+    wire.inject(WireRule { party: Party::Agents, operation: None, times: FOR_GOOD, fault });
+    // Whatever was under way on the wire has been answered.
+    tokio::time::sleep(LOOK_PERIOD).await;
+    let before = system.observed(&host).await.unwrap().unwrap();
+    let beat = system.beat(&host).await.unwrap().unwrap();
+    let [(_, enclave)] = &system.enclaves()[..] else { panic!("one enclave runs") };
+    let old = enclave.pid;
+    kill(Pid::from_raw(old), Signal::SIGKILL).unwrap();
+    let restarted = async {
+        while !system.enclaves().iter().any(|(_, enclave)| enclave.pid != old) {
+            tokio::time::sleep(LOOK_PERIOD).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, restarted).await.expect("the enclave is started again");
+    let meanwhile = system.observed(&host).await.unwrap().unwrap();
+    assert_eq!(meanwhile.reported_at, before.reported_at, "nothing can be reported");
+    assert_eq!(system.beat(&host).await.unwrap().unwrap().at, beat.at);
+
+    system.wire().unwrap().calm();
+    let reports = async {
+        loop {
+            let observed = system.observed(&host).await.unwrap().unwrap();
+            if observed.assignments.iter().any(|assignment| assignment.restarts == 1) {
+                return;
+            }
+            tokio::time::sleep(LOOK_PERIOD).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, reports).await.expect("the restart is reported");
+    system.reaches("alone", "DEPLOYED").await;
+    let beats = async {
+        while system.beat(&host).await.unwrap().unwrap().at <= beat.at {
+            tokio::time::sleep(LOOK_PERIOD).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, beats).await.expect("the heart beats again");
+    system.destroy_all(&["alone"]).await;
+}
