@@ -63,12 +63,17 @@ impl Metadata {
 
     /// The instance's user data; `None` when it has none.
     pub async fn user_data(&self) -> Result<Option<String>, MetadataError> {
-        match self.client.get(USER_DATA).await {
+        self.value(USER_DATA).await
+    }
+
+    /// What the service has at a path; `None` when it has nothing there.
+    pub(crate) async fn value(&self, path: &'static str) -> Result<Option<String>, MetadataError> {
+        match self.client.get(path).await {
             Ok(text) => Ok(Some(text.as_ref().to_owned())),
             Err(ImdsError::ErrorResponse(err)) if err.response().status().as_u16() == 404 => {
                 Ok(None)
             }
-            Err(source) => Err(self.failed(USER_DATA, source)),
+            Err(source) => Err(self.failed(path, source)),
         }
     }
 

@@ -17,6 +17,7 @@
 //! | [`config`], [`identity`], [`state`] | who and where this agent is, and what it remembers |
 
 pub mod admission;
+mod announcements;
 pub mod assignment;
 pub mod attest;
 pub mod check;
@@ -61,7 +62,10 @@ use pool::Pool;
 use state::{StateDir, StateError};
 use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 use supervisor::{About, Ending, Ports, supervise};
-use tokio::task::JoinError;
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
 
 /// Powering off only asks the system to.
 const POWEROFF_DEADLINE: Duration = Duration::from_mins(1);
@@ -81,7 +85,10 @@ pub async fn run(file: ConfigFile, mut shutdown: Shutdown) -> Result<(), RunErro
     );
     let state = StateDir::open(config.state_dir.clone())?;
     let progress = ProgressBoard::default();
-    let ports = ports(&config, &identity, &state, progress.clone()).await?;
+    let (announce, announced) = watch::channel(None);
+    let ports = Ports { announced, ..ports(&config, &identity, &state, progress.clone()).await? };
+    let mut beside = JoinSet::new();
+    beside.spawn(announcements::watch(metadata, announce));
     let about =
         About { agent_version: env!("CARGO_PKG_VERSION").to_owned(), boot_id: boot_id(&config)? };
     let host = state.host()?;
@@ -114,6 +121,7 @@ async fn ports(
     let cli = NitroCli::plain(config.nitro_cli.clone());
     Ok(Ports {
         herald: Herald::of_service_manager(),
+        announced: supervisor::nothing_announced(),
         table: Arc::new(DynamoHostsTable {
             client: aws::dynamodb(&sdk, &calls),
             table: config.hosts_table.clone(),

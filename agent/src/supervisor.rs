@@ -49,6 +49,14 @@ pub struct Ports<T, I, E, R> {
     pub responders: Arc<R>,
     /// The service manager.
     pub herald: Herald,
+    /// What EC2 has announced about the instance.
+    pub announced: watch::Receiver<Option<String>>,
+}
+
+/// For a host about which nothing is ever announced.
+#[must_use]
+pub fn nothing_announced() -> watch::Receiver<Option<String>> {
+    watch::channel(None).1
 }
 
 impl<T, I, E, R> Clone for Ports<T, I, E, R> {
@@ -59,6 +67,7 @@ impl<T, I, E, R> Clone for Ports<T, I, E, R> {
             enclaves: Arc::clone(&self.enclaves),
             responders: Arc::clone(&self.responders),
             herald: self.herald,
+            announced: self.announced.clone(),
         }
     }
 }
@@ -172,6 +181,7 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
                 Some(desired) = desired.recv() => self.desire(desired),
                 Some(done) = self.works.join_next() => self.done(done)?,
                 () = sleep_until(self.list_at), if !self.listing => self.list(),
+                () = changed(&mut self.ports.announced) => {}
                 () = sleep_until(pause_over) => {}
                 () = sleep_until(unassigned_at), if !ever_assigned => {
                     if self.host.is_unassigned() {
@@ -235,6 +245,7 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
             desired_version,
             // Set when it is written, so that only what changed counts as a change.
             reported_at: UnixMillis::default(),
+            announced: self.ports.announced.borrow().clone(),
             assignments,
         });
         self.newest.send_if_modified(|newest| {
@@ -295,6 +306,13 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
                 self.host.not_listed();
             }
         }
+    }
+}
+
+/// Waits until something is announced; for ever when nobody does any more.
+async fn changed(announced: &mut watch::Receiver<Option<String>>) {
+    if announced.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -150,6 +150,7 @@ impl Agent {
     fn start(world: &Arc<World>, directory: &std::path::Path) -> Self {
         let ports = Ports {
             herald: Herald::default(),
+            announced: nothing_announced(),
             table: Arc::clone(world),
             images: Arc::clone(world),
             enclaves: Arc::clone(world),

@@ -6,6 +6,7 @@ use crate::{
     launch::{LaunchIntent, Place, Tried, next_place},
     ledger::{Entry, Host, Incarnation, Judgement, OVERDUE, Outcome, Renewal, State},
     manifest::{manifest_of, wants_manifest},
+    outcome::noticed,
     project::{Projected, projected},
     requests::{end, next_desired, retaken, take},
     spare::{Claim, claim},
@@ -70,6 +71,9 @@ pub fn next_step(view: &View<'_>, config: &Config) -> Step {
         return save(entry);
     }
     let Some(entry) = view.entry else { return Step::Wait(None) };
+    if let Some(told) = announced(entry, view) {
+        return save(told);
+    }
     let record = view.record.filter(|_| !view.unwritable);
     let Some(outdated) = record.and_then(|record| projected(entry, record, view)) else {
         return going_on(entry, view, config);
@@ -81,6 +85,14 @@ pub fn next_step(view: &View<'_>, config: &Config) -> Step {
         Step::Wait(_) => Step::Project(outdated),
         step => step,
     }
+}
+
+/// The entry with what its host heard of EC2, unless EC2 itself has said something about the instance.
+fn announced(entry: &Entry, view: &View<'_>) -> Option<Entry> {
+    let text = view.observed?.announced.as_ref()?;
+    let host = entry.state.host()?;
+    let is_known = entry.notice.as_ref().is_some_and(|it| it.instance_id == host.instance_id);
+    if is_known { None } else { noticed(entry, &host.instance_id, text, view.now) }
 }
 
 /// Whether the next step is not the first attempt at what it does.

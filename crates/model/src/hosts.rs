@@ -106,6 +106,9 @@ pub struct Observed {
     pub desired_version: u64,
     /// When it was written, by the parent's clock.
     pub reported_at: UnixMillis,
+    /// What EC2 has announced about the instance, in the host's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced: Option<String>,
     /// Every assignment that is wanted here or not yet gone.
     pub assignments: Vec<ObservedAssignment>,
 }
@@ -126,6 +129,9 @@ impl Observed {
     pub fn bounded(mut self) -> Self {
         cut(&mut self.agent_version, MAX_NAME_BYTES);
         cut(&mut self.boot_id, MAX_NAME_BYTES);
+        if let Some(announced) = &mut self.announced {
+            cut(announced, MAX_NAME_BYTES);
+        }
         self.assignments.truncate(MAX_ASSIGNMENTS);
         for assignment in &mut self.assignments {
             if let Some(answer) = &mut assignment.answer {

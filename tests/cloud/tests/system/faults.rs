@@ -63,3 +63,21 @@ async fn an_agent_whose_table_is_gone_looks_after_its_enclave_and_reports_later(
     tokio::time::timeout(LIMIT, beats).await.expect("the heart beats again");
     system.destroy_all(&["alone"]).await;
 }
+
+/// No event of EC2 reaches a coordinator that runs by itself; the host hears of it, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ec2_announces_to_a_host_is_shown_in_its_record() {
+    let system = System::start().await;
+    system.put_record(&record("spot", &json!({}))).await.unwrap();
+    let deployed = system.reaches("spot", "DEPLOYED").await;
+    let instance = deployed["deployment"]["instance_id"].as_str().unwrap();
+    system.ec2().announce_interruption(instance, 120).await.unwrap();
+    let warned = "EC2 will terminate the spot instance at 20";
+    let shown = system
+        .becomes("spot", "it is announced", |record| {
+            record["deployment"]["warnings"].to_string().contains(warned)
+        })
+        .await;
+    assert_eq!(shown["status"], "DEPLOYED", "an enclave is replaced when its instance is gone");
+    system.destroy_all(&["spot"]).await;
+}

@@ -19,7 +19,7 @@ use bailey_agent::{
     herald::Herald,
     image::ProgressBoard,
     state::{StateDir, StateError},
-    supervisor::{About, Ending, Ports, supervise},
+    supervisor::{About, Ending, Ports, nothing_announced, supervise},
 };
 use bailey_model::PcrSet;
 use bailey_runtime::{chain, now};
@@ -92,6 +92,7 @@ impl LightHost {
         let machine = Arc::new(machine);
         let ports = Ports {
             herald: Herald::default(),
+            announced: nothing_announced(),
             table: Arc::new(LightTable::new(light, &config, facts, powered.clone())),
             images: Arc::clone(&machine),
             enclaves: Arc::clone(&machine),
