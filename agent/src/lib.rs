@@ -100,6 +100,7 @@ async fn ports(
         facts_root: config.facts_root.clone(),
         allocator_file: config.allocator_file.clone(),
         allocator_command: config.allocator_command.clone(),
+        most_regions: config.most_memory_regions,
     };
     let calls = Calls::default();
     let cli = NitroCli { program: config.nitro_cli.clone() };
