@@ -119,12 +119,12 @@ async fn listed(config: &Config) -> Result<String, String> {
 
 fn resources(root: &Path) -> Result<String, String> {
     let facts = HostFacts::read(root).map_err(|error| bailey_runtime::chain(&error))?;
+    let (reserved_mib, free_mib) =
+        facts.pool_node().map_or((0, 0), |(_, node)| (node.reserved.mib(), node.free.mib()));
     Ok(format!(
-        "{} vCPUs online, {} in the pool; {} MiB reserved for enclaves, {} MiB of it free",
+        "{} vCPUs online, {} in the pool; {reserved_mib} MiB reserved for enclaves, {free_mib} MiB of it free",
         facts.online.count(),
         facts.pool.count(),
-        facts.reserved_mib(),
-        facts.free_mib()
     ))
 }
 

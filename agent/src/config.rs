@@ -25,6 +25,9 @@ pub struct Config {
     pub user: String,
     /// Below which directory sysfs and procfs are read.
     pub facts_root: PathBuf,
+    /// The most memory regions (huge pages) that the hypervisor takes for an enclave. It tells only
+    /// the driver, whose kernel log says `Reached max memory regions <number>`; unknown when absent.
+    pub most_memory_regions: Option<u64>,
     /// Where the agent keeps images and what it remembers.
     pub state_dir: PathBuf,
     /// How enclaves are reached: `kernel` or `unix:<directory>`.
@@ -65,6 +68,7 @@ impl Default for Config {
             helper: None,
             user: "bailey".to_owned(),
             facts_root: "/".into(),
+            most_memory_regions: None,
             state_dir: "/var/lib/bailey".into(),
             vsock: "kernel".to_owned(),
             imds_endpoint: "http://169.254.169.254".to_owned(),

@@ -116,6 +116,7 @@ async fn ports(
         allocator_file: config.allocator_file.clone(),
         allocator_command: config.allocator_command.clone(),
         helper: helper(config),
+        most_regions: config.most_memory_regions,
     };
     let calls = Calls::default();
     let cli = NitroCli::plain(config.nitro_cli.clone());

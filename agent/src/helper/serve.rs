@@ -75,7 +75,7 @@ async fn apply(config: &Config, allocator_yaml: &str) -> Answer {
         }
         Err(error) => return failed(&error),
     }
-    match pool(config).allocator().apply(allocator_yaml).await {
+    match pool(config).applier().apply(allocator_yaml).await {
         Ok((success, said)) => Answer::Ran { success, said },
         Err(error) => failed(&error),
     }
@@ -122,6 +122,7 @@ fn pool(config: &Config) -> Pool {
         allocator_file: config.allocator_file.clone(),
         allocator_command: config.allocator_command.clone(),
         helper: None,
+        most_regions: config.most_memory_regions,
     }
 }
 

@@ -34,7 +34,8 @@ pub fn hint(code: u8) -> Option<&'static str> {
         27 => "lower memory_mib, or choose a larger instance_type",
         29..=33 => {
             "the nitro_enclaves driver refused; see the parent's kernel log, and that cpu_count is \
-             a whole number of cores"
+             a whole number of cores; against too many memory regions (fragmented memory) a \
+             reboot helps"
         }
         34 | 35 => "build the image again with a tool that writes EIF version 4",
         36 => {

@@ -1,6 +1,6 @@
 //! The kernel's CPU list format: `0-3,8,10-11`, or nothing.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// No machine has more CPUs; the bound keeps a damaged file from filling the memory.
 const MOST_CPUS: u32 = 65_536;
@@ -14,6 +14,45 @@ impl CpuList {
     #[must_use]
     pub fn count(&self) -> u32 {
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether `cpu` is in it.
+    #[must_use]
+    pub fn contains(&self, cpu: u32) -> bool {
+        self.0.contains(&cpu)
+    }
+
+    /// The CPUs, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<u32> for CpuList {
+    fn from_iter<I: IntoIterator<Item = u32>>(cpus: I) -> Self {
+        Self(cpus.into_iter().collect())
+    }
+}
+
+/// As the kernel writes it, which is the shortest form; the driver takes 512 characters at most
+/// (`NE_CPUS_SIZE`).
+impl fmt::Display for CpuList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.iter().peekable();
+        let mut separator = "";
+        while let Some(first) = rest.next() {
+            let mut last = first;
+            while let Some(next) = rest.next_if(|next| Some(*next) == last.checked_add(1)) {
+                last = next;
+            }
+            if first == last {
+                write!(f, "{separator}{first}")?;
+            } else {
+                write!(f, "{separator}{first}-{last}")?;
+            }
+            separator = ",";
+        }
+        Ok(())
     }
 }
 
@@ -64,6 +103,13 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_written_as_the_kernel_writes_them() {
+        for text in ["", "7", "0-1", "0-3,5,8-9", "1-31,65-95"] {
+            assert_eq!(text.parse::<CpuList>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
     fn anything_else_is_refused() {
         for text in ["a", "3-1", "1-", "-1", "1;2", "0-4294967295", "1--2"] {
             assert!(text.parse::<CpuList>().is_err(), "{text} was accepted");
@@ -77,9 +123,11 @@ mod tests {
         }
 
         #[test]
-        fn every_set_is_read_back(cpus in prop::collection::btree_set(0_u32..1_000, 0..40)) {
+        fn every_set_is_read_back(cpus in prop::collection::btree_set(0_u32..200, 0..40)) {
             let text: Vec<String> = cpus.iter().map(ToString::to_string).collect();
-            prop_assert_eq!(text.join(",").parse::<CpuList>().unwrap(), CpuList(cpus));
+            let cpus = CpuList(cpus);
+            prop_assert_eq!(text.join(",").parse::<CpuList>().unwrap(), cpus.clone());
+            prop_assert_eq!(cpus.to_string().parse::<CpuList>().unwrap(), cpus);
         }
     }
 }

@@ -1,228 +1,296 @@
-//! How large the enclave pool should be. Pure.
+//! How large the enclave pool should be, where it lies, and whether it is there. Pure.
 //!
 //! One plan for the whole host, made while no enclave runs: the driver refuses to change the CPU
-//! pool afterwards, and all enclaves of a parent share one NUMA node. CPUs go to the pool by whole
-//! cores, and the core of CPU 0 stays with the parent.
+//! pool afterwards, so that a pool of another size needs a drained host. All enclaves of a parent
+//! share one NUMA node. CPUs go to the pool by whole cores, and the core of CPU 0 stays with the
+//! parent (`ne_setup_cpu_pool` of the driver).
 
-use super::facts::HostFacts;
+use super::{
+    allocator::{self, Request},
+    cpu_list::CpuList,
+    division::{draw, regions_when_divided, whole_small_pages},
+    facts::{HostFacts, Node},
+    pages::Pages,
+    shortage::{Offer, Shortage},
+};
 use crate::ports::Size;
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
 
-/// Memory is reserved in pages of this size at least.
-const PAGE_MIB: u64 = 2;
-/// What the parent keeps for itself, so that reserving memory never starves the agent.
+/// What the parent keeps for itself, in MiB, so that reserving memory never starves the agent.
 const PARENT_MIB: u64 = 256;
+/// The driver starts no enclave with less memory (`NE_MIN_ENCLAVE_MEM_SIZE`).
+const LEAST_MIB: u32 = 64;
+/// A parent runs no more at a time (AWS Nitro Enclaves User Guide, "Working with multiple enclaves").
+const MOST_ENCLAVES: usize = 4;
 
-/// What the allocator is asked for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What the allocator is asked for, and what is expected of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolPlan {
-    /// vCPUs, a whole number of cores.
-    pub cpu_count: u32,
-    /// Memory, in MiB, a whole number of pages.
-    pub memory_mib: u64,
+    /// The NUMA node.
+    pub node: u32,
+    /// The CPUs: whole cores of the node.
+    pub cpus: CpuList,
+    /// Memory and pages.
+    pub request: Request,
+    /// The enclaves that it is for.
+    pub enclaves: Vec<Size>,
 }
 
-/// Plans a pool that holds all of `sizes` at once.
+impl PoolPlan {
+    /// The text of `allocator.yaml`.
+    #[must_use]
+    pub fn allocator_file(&self) -> String {
+        allocator::file(&self.cpus, self.request.memory_mib)
+    }
+}
+
+/// A pool that serves.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// Its free huge pages that enclaves can be made of.
+    pub pages: Pages,
+    /// How much they hold beyond what the enclaves ask for, in MiB.
+    pub waste_mib: u64,
+    /// How many memory regions the enclave with the most has at most.
+    pub regions: u64,
+}
+
+/// Plans a pool that holds all of `enclaves` at once.
 ///
-/// The enclaves that run are of no concern: a plan is made only while there is none.
-pub fn plan(facts: &HostFacts, sizes: &[Size]) -> Result<PoolPlan, Shortage> {
-    let threads = facts.threads_per_core();
-    if let Some(size) = sizes.iter().find(|size| !size.cpu_count.is_multiple_of(threads)) {
-        return Err(Shortage::SplitCore { cpu_count: size.cpu_count, threads_per_core: threads });
+/// The enclaves that run are of no concern: a plan is made only while there is none. An enclave's
+/// memory is handed to the hypervisor in as many regions as it has pages; `most_regions` is the most
+/// that the hypervisor takes, where that is known: it tells the driver alone.
+pub fn plan(
+    facts: &HostFacts,
+    enclaves: &[Size],
+    most_regions: Option<u64>,
+) -> Result<PoolPlan, Shortage> {
+    let wanted = check_request(facts, enclaves)?;
+    let nodes: Vec<Cores<'_>> =
+        facts.nodes.iter().map(|(index, node)| Cores::of(facts, *index, node)).collect();
+    let mut roomy: Vec<&Cores<'_>> = nodes.iter().filter(|node| node.count >= wanted).collect();
+    if roomy.is_empty() {
+        return Err(too_few_cpus(facts, wanted, &nodes));
     }
-    let cpu_count = sizes.iter().fold(0_u32, |sum, size| sum.saturating_add(size.cpu_count));
-    let memory_mib = sizes.iter().map(|size| pages_mib(size.memory_mib)).sum();
-    let offered_cpus = largest_node(facts);
-    if cpu_count > offered_cpus {
-        return Err(Shortage::Cpus { wanted: cpu_count, offered: offered_cpus });
+    // The node with the most of both can hold whatever any plan wants later.
+    roomy.sort_by_key(|node| Reverse((node.count, node.memory_mib, Reverse(node.index))));
+    let memories = memories(enclaves);
+    let (mut wanted_mib, mut in_the_way) = (0, None);
+    for node in &roomy {
+        let request = allocator::request(&node.node.page_sizes, &memories)
+            .ok_or(Shortage::NoPages { node: node.index })?;
+        if request.memory_mib > node.memory_mib {
+            wanted_mib = request.memory_mib;
+            continue;
+        }
+        if let Some(stray) = stray(facts, node.index) {
+            in_the_way.get_or_insert(stray);
+            continue;
+        }
+        check_regions(request.regions, most_regions)?;
+        let cpus = node.first(wanted);
+        return Ok(PoolPlan { node: node.index, cpus, request, enclaves: enclaves.to_vec() });
     }
-    // What is reserved now goes back before the new pool is made.
-    let offered_mib = (facts.available_mib + facts.free_mib()).saturating_sub(PARENT_MIB);
-    if memory_mib > offered_mib {
-        return Err(Shortage::Memory { wanted_mib: memory_mib, offered_mib });
-    }
-    Ok(PoolPlan { cpu_count, memory_mib })
+    Err(in_the_way.unwrap_or_else(|| Shortage::Memory {
+        wanted_mib,
+        asked_mib: sum(&memories),
+        offers: nodes.iter().filter(|n| n.count >= wanted).map(Cores::memory_offer).collect(),
+    }))
 }
 
-/// Checks whether the pool, as it is, holds one more enclave beside those that use `used_cpus`.
-pub fn fits(facts: &HostFacts, used_cpus: u32, size: Size) -> Result<(), Shortage> {
+/// Compares what the kernel shows with the plan, after the allocator has run.
+///
+/// Any pages on the node that serve the plan's enclaves are good: those of an allocator that got
+/// fewer large pages than it wanted are.
+pub fn check_applied(
+    facts: &HostFacts,
+    plan: &PoolPlan,
+    most_regions: Option<u64>,
+) -> Result<Held, Shortage> {
+    if facts.pool != plan.cpus {
+        let (planned, found) = (plan.cpus.clone(), facts.pool.clone());
+        return Err(Shortage::OtherCpus { planned, found });
+    }
+    holds(facts, &plan.enclaves, most_regions).map_err(|shortage| match shortage {
+        Shortage::PoolMemory { node, pages, .. } => {
+            Shortage::PoolMemory { wanted_mib: plan.request.memory_mib, node, pages }
+        }
+        other => other,
+    })
+}
+
+/// Checks whether the pool as it is holds all of `enclaves` at once; none runs.
+pub fn holds(
+    facts: &HostFacts,
+    enclaves: &[Size],
+    most_regions: Option<u64>,
+) -> Result<Held, Shortage> {
+    let wanted = check_request(facts, enclaves)?;
+    let (node, pages) = check_pool(facts, wanted, 0)?;
+    let memories = memories(enclaves);
+    let wanted_mib =
+        memories.iter().map(|mib| whole_small_pages(*mib)).fold(0, u64::saturating_add);
+    if pages.mib() < wanted_mib {
+        return Err(Shortage::PoolMemory { wanted_mib, node, pages });
+    }
+    let Some(regions) = regions_when_divided(&pages, &memories) else {
+        return Err(Shortage::Division { node, pages, enclaves: enclaves.to_vec() });
+    };
+    check_regions(regions, most_regions)?;
+    Ok(Held { waste_mib: pages.mib().saturating_sub(sum(&memories)), pages, regions })
+}
+
+/// Checks whether the pool, as it is, holds one more enclave beside those that run, which have
+/// `used_cpus` of it, each an item.
+pub fn fits(
+    facts: &HostFacts,
+    used_cpus: &[u32],
+    enclave: Size,
+    most_regions: Option<u64>,
+) -> Result<(), Shortage> {
+    let wanted = check_request(facts, &[enclave])?;
+    check_number(used_cpus.len().saturating_add(1))?;
+    let used = used_cpus.iter().fold(0, |sum: u32, cpus| sum.saturating_add(*cpus));
+    let (node, pages) = check_pool(facts, wanted, used)?;
+    let memory_mib = u64::from(enclave.memory_mib);
+    let Some(drawn) = draw(&pages, memory_mib) else {
+        let wanted_mib = whole_small_pages(memory_mib);
+        return Err(Shortage::PoolMemory { wanted_mib, node, pages });
+    };
+    check_regions(drawn.total(), most_regions)
+}
+
+/// The number of vCPUs of requests that a host with enough of everything could fulfil.
+fn check_request(facts: &HostFacts, enclaves: &[Size]) -> Result<u32, Shortage> {
+    check_number(enclaves.len())?;
     let threads_per_core = facts.threads_per_core();
-    if !size.cpu_count.is_multiple_of(threads_per_core) {
-        return Err(Shortage::SplitCore { cpu_count: size.cpu_count, threads_per_core });
+    for Size { cpu_count, memory_mib } in enclaves.iter().copied() {
+        if cpu_count == 0 {
+            return Err(Shortage::NoCpus);
+        }
+        if !cpu_count.is_multiple_of(threads_per_core) {
+            return Err(Shortage::SplitCore { cpu_count, threads_per_core });
+        }
+        if memory_mib < LEAST_MIB {
+            return Err(Shortage::TooSmall { memory_mib, least_mib: LEAST_MIB });
+        }
     }
-    let offered = facts.pool.count().saturating_sub(used_cpus);
-    if size.cpu_count > offered {
-        return Err(Shortage::Cpus { wanted: size.cpu_count, offered });
-    }
-    let (wanted_mib, offered_mib) = (pages_mib(size.memory_mib), facts.free_mib());
-    if wanted_mib > offered_mib {
-        return Err(Shortage::Memory { wanted_mib, offered_mib });
-    }
-    Ok(())
+    Ok(enclaves.iter().fold(0, |sum: u32, size| sum.saturating_add(size.cpu_count)))
 }
 
-/// Compares what the allocator really reserved with what it was asked for.
-pub fn check_applied(facts: &HostFacts, plan: PoolPlan) -> Result<(), Shortage> {
-    let offered = facts.pool.count();
-    if offered < plan.cpu_count {
-        return Err(Shortage::Cpus { wanted: plan.cpu_count, offered });
+fn check_number(wanted: usize) -> Result<(), Shortage> {
+    if (1..=MOST_ENCLAVES).contains(&wanted) {
+        return Ok(());
     }
-    let offered_mib = facts.reserved_mib();
-    if offered_mib < plan.memory_mib {
-        return Err(Shortage::Memory { wanted_mib: plan.memory_mib, offered_mib });
+    Err(Shortage::Enclaves { wanted, most: MOST_ENCLAVES })
+}
+
+/// The pool's node and its free pages, when the pool has the CPUs; pages elsewhere are in the way.
+fn check_pool(facts: &HostFacts, wanted: u32, used: u32) -> Result<(u32, Pages), Shortage> {
+    let free = facts.pool.count().saturating_sub(used);
+    let Some((index, node)) = facts.pool_node().filter(|_| free >= wanted) else {
+        return Err(Shortage::PoolCpus { wanted, free, pool: facts.pool.clone() });
+    };
+    match stray(facts, index) {
+        Some(shortage) => Err(shortage),
+        None => Ok((index, node.free.mapped())),
     }
-    Ok(())
 }
 
-/// How many vCPUs the node with the most can give, beside the core of CPU 0.
-fn largest_node(facts: &HostFacts) -> u32 {
-    let parents = facts.cores.get(&0).map(|core| core.0.clone()).unwrap_or_default();
-    let could_be_pool: BTreeSet<u32> = facts.online.0.union(&facts.pool.0).copied().collect();
-    let offered = facts.nodes.values().map(|node| {
-        let cpus = node.cpus.0.iter().filter(|cpu| could_be_pool.contains(cpu));
-        cpus.filter(|cpu| **cpu != 0 && !parents.contains(cpu)).count()
-    });
-    // Offline CPUs are in no node's list, so those in the pool count for the node they came from,
-    // which is the only one with room for them.
-    let pooled = facts.pool.0.iter().filter(|cpu| !in_a_node(facts, **cpu)).count();
-    u32::try_from(offered.max().unwrap_or(0) + pooled).unwrap_or(u32::MAX)
+fn check_regions(regions: u64, most_regions: Option<u64>) -> Result<(), Shortage> {
+    match most_regions.filter(|most| regions > *most) {
+        Some(most) => Err(Shortage::Regions { regions, most }),
+        None => Ok(()),
+    }
 }
 
-fn in_a_node(facts: &HostFacts, cpu: u32) -> bool {
-    facts.nodes.values().any(|node| node.cpus.0.contains(&cpu))
+/// Free huge pages on another node than `index`, where the allocator does not give them back:
+/// nitro-cli does not say which node it wants its pages of, and the driver refuses those of another
+/// than the CPUs' (`NE_ERR_MEM_DIFFERENT_NUMA_NODE`).
+fn stray(facts: &HostFacts, index: u32) -> Option<Shortage> {
+    facts.nodes.iter().filter(|(other, _)| **other != index).find_map(|(other, node)| {
+        let pages = node.free.mapped();
+        (!pages.is_empty()).then_some(Shortage::StrayPages { node: *other, pages })
+    })
 }
 
-fn pages_mib(memory_mib: u32) -> u64 {
-    u64::from(memory_mib).div_ceil(PAGE_MIB) * PAGE_MIB
+/// A NUMA node whose cores enclaves may have.
+struct Cores<'a> {
+    index: u32,
+    node: &'a Node,
+    whole: Vec<CpuList>,
+    /// vCPUs of those cores.
+    count: u32,
+    /// Memory that can be reserved on it, in MiB.
+    memory_mib: u64,
+    beside_the_parent: bool,
 }
 
-/// What the host lacks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Shortage {
-    /// Too few CPUs.
-    #[error(
-        "the enclave pool needs {wanted} vCPUs on one NUMA node, the host offers {offered} beside \
-         the core of CPU 0"
-    )]
-    Cpus {
-        /// vCPUs wanted.
-        wanted: u32,
-        /// vCPUs that there are.
-        offered: u32,
-    },
-    /// Too little memory.
-    #[error("the enclave pool needs {wanted_mib} MiB, the host offers {offered_mib} MiB")]
-    Memory {
-        /// Memory wanted, in MiB.
-        wanted_mib: u64,
-        /// Memory that there is, in MiB.
-        offered_mib: u64,
-    },
-    /// An enclave would share a core with the parent or with another enclave.
-    #[error("cpu_count {cpu_count} is not a whole number of cores of {threads_per_core} vCPUs")]
-    SplitCore {
-        /// vCPUs wanted.
-        cpu_count: u32,
-        /// vCPUs of a core.
-        threads_per_core: u32,
-    },
+impl<'a> Cores<'a> {
+    fn of(facts: &HostFacts, index: u32, node: &'a Node) -> Self {
+        let threads = facts.threads_per_core();
+        let is_whole = |core: &&CpuList| {
+            core.count() == threads
+                && !core.contains(0)
+                && core.iter().all(|cpu| node.cpus.contains(cpu) && is_ours(facts, cpu))
+        };
+        // Each core once, by its first CPU.
+        let firsts = facts.cores.iter().filter(|(cpu, core)| core.iter().next() == Some(**cpu));
+        let whole: Vec<CpuList> = firsts.map(|(_, core)| core).filter(is_whole).cloned().collect();
+        // What is reserved on the node goes back before anything new is reserved.
+        let free_mib = node.free.mib();
+        let of_the_host = facts.available_mib.saturating_add(free_mib).saturating_sub(PARENT_MIB);
+        Self {
+            index,
+            node,
+            count: whole.iter().map(CpuList::count).fold(0, u32::saturating_add),
+            whole,
+            memory_mib: node.available_mib.saturating_add(free_mib).min(of_the_host),
+            beside_the_parent: node.cpus.contains(0),
+        }
+    }
+
+    fn first(&self, wanted: u32) -> CpuList {
+        let cpus = self.whole.iter().flat_map(CpuList::iter);
+        cpus.take(usize::try_from(wanted).unwrap_or(usize::MAX)).collect()
+    }
+
+    fn cpu_offer(&self) -> Offer {
+        let Self { index: node, count, beside_the_parent, .. } = *self;
+        Offer::Cpus { node, count, beside_the_parent }
+    }
+
+    fn memory_offer(&self) -> Offer {
+        Offer::Memory { node: self.index, mib: self.memory_mib }
+    }
+}
+
+/// Whether the CPU is online or in the pool, rather than taken offline by somebody else.
+fn is_ours(facts: &HostFacts, cpu: u32) -> bool {
+    facts.online.contains(cpu) || facts.pool.contains(cpu)
+}
+
+fn too_few_cpus(facts: &HostFacts, wanted: u32, nodes: &[Cores<'_>]) -> Shortage {
+    let hidden = facts.pool.iter().filter(|cpu| !facts.cores.contains_key(cpu));
+    let cpus: CpuList = hidden.collect();
+    if cpus.count() > 0 {
+        return Shortage::HiddenCores { wanted, cpus };
+    }
+    Shortage::Cpus { wanted, offers: nodes.iter().map(Cores::cpu_offer).collect() }
+}
+
+fn memories(enclaves: &[Size]) -> Vec<u64> {
+    enclaves.iter().map(|size| u64::from(size.memory_mib)).collect()
+}
+
+fn sum(memories: &[u64]) -> u64 {
+    memories.iter().copied().fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pool::facts::Node;
-    use proptest::prelude::*;
+#[path = "plan_properties.rs"]
+mod properties;
 
-    /// A parent with `cores` cores of two threads, cpu N and N + cores being siblings.
-    fn parent(cores: u32, available_mib: u64) -> HostFacts {
-        let all = format!("0-{}", cores * 2 - 1).parse().unwrap();
-        let siblings = |cpu: u32| format!("{},{}", cpu % cores, cpu % cores + cores);
-        HostFacts {
-            online: format!("0-{}", cores * 2 - 1).parse().unwrap(),
-            cores: (0..cores * 2).map(|cpu| (cpu, siblings(cpu).parse().unwrap())).collect(),
-            nodes: [(0, Node { cpus: all, ..Node::default() })].into(),
-            available_mib,
-            pool: "".parse().unwrap(),
-        }
-    }
-
-    fn size(cpu_count: u32, memory_mib: u32) -> Size {
-        Size { cpu_count, memory_mib }
-    }
-
-    #[test]
-    fn plans_and_refusals() {
-        let small = parent(2, 15_000);
-        let cases = [
-            (vec![size(2, 1_024)], Ok(PoolPlan { cpu_count: 2, memory_mib: 1_024 })),
-            (vec![size(2, 1_025)], Ok(PoolPlan { cpu_count: 2, memory_mib: 1_026 })),
-            (vec![size(4, 1_024)], Err(Shortage::Cpus { wanted: 4, offered: 2 })),
-            (vec![size(2, 1_024), size(2, 512)], Err(Shortage::Cpus { wanted: 4, offered: 2 })),
-            (vec![size(1, 1_024)], Err(Shortage::SplitCore { cpu_count: 1, threads_per_core: 2 })),
-            (
-                vec![size(2, 15_000)],
-                Err(Shortage::Memory { wanted_mib: 15_000, offered_mib: 14_744 }),
-            ),
-        ];
-        for (sizes, expected) in cases {
-            assert_eq!(plan(&small, &sizes), expected, "{sizes:?}");
-        }
-    }
-
-    #[test]
-    fn one_thread_per_core_allows_odd_counts() {
-        let mut graviton = parent(2, 8_000);
-        graviton.cores = (0..4).map(|cpu| (cpu, cpu.to_string().parse().unwrap())).collect();
-        assert_eq!(plan(&graviton, &[size(3, 64)]), Ok(PoolPlan { cpu_count: 3, memory_mib: 64 }));
-    }
-
-    #[test]
-    fn an_enclave_never_spans_numa_nodes() {
-        let mut facts = parent(4, 64_000);
-        let node = |cpus: &str| Node { cpus: cpus.parse().unwrap(), ..Node::default() };
-        facts.nodes = [(0, node("0,1,4,5")), (1, node("2,3,6,7"))].into();
-        assert_eq!(plan(&facts, &[size(4, 64)]).map(|plan| plan.cpu_count), Ok(4));
-        let expected = Err(Shortage::Cpus { wanted: 6, offered: 4 });
-        assert_eq!(plan(&facts, &[size(6, 64)]), expected);
-    }
-
-    #[test]
-    fn a_pool_that_is_too_small_while_an_enclave_runs_is_refused_with_the_numbers() {
-        let mut facts = parent(4, 64_000);
-        facts.pool = "1,2,5,6".parse().unwrap();
-        facts.nodes.insert(0, Node { reserved_mib: 2_048, free_mib: 512, ..Node::default() });
-        assert_eq!(fits(&facts, 2, size(2, 512)), Ok(()));
-        let cpus = Shortage::Cpus { wanted: 2, offered: 0 };
-        assert_eq!(fits(&facts, 4, size(2, 512)), Err(cpus));
-        let memory = Shortage::Memory { wanted_mib: 514, offered_mib: 512 };
-        assert_eq!(fits(&facts, 2, size(2, 513)), Err(memory));
-    }
-
-    #[test]
-    fn an_allocator_that_reserved_less_is_found_out() {
-        let mut facts = parent(4, 64_000);
-        facts.pool = "1,5".parse().unwrap();
-        let asked = PoolPlan { cpu_count: 4, memory_mib: 64 };
-        let expected = Shortage::Cpus { wanted: 4, offered: 2 };
-        assert_eq!(check_applied(&facts, asked), Err(expected));
-    }
-
-    proptest! {
-        #[test]
-        fn a_plan_never_overcommits_nor_splits_a_core(
-            cores in 1_u32..64, available in 0_u64..100_000,
-            sizes in prop::collection::vec((1_u32..16, 64_u32..40_000), 1..5),
-        ) {
-            let facts = parent(cores, available);
-            let sizes: Vec<Size> = sizes.into_iter().map(|(c, m)| size(c, m)).collect();
-            if let Ok(plan) = plan(&facts, &sizes) {
-                prop_assert_eq!(plan.cpu_count % 2, 0);
-                prop_assert!(plan.cpu_count <= cores * 2 - 2);
-                prop_assert!(plan.memory_mib + PARENT_MIB <= available);
-                let asked: u64 = sizes.iter().map(|s| u64::from(s.memory_mib)).sum();
-                prop_assert!(plan.memory_mib >= asked && plan.memory_mib % PAGE_MIB == 0);
-            }
-        }
-    }
-}
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

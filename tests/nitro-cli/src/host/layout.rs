@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::cpus::{POOL, siblings};
-use super::memory::{HugePages, meminfo};
+use super::memory::{HugePages, NODE_MEMINFO, meminfo, node_meminfo};
 use super::{Host, HostError, HostFacts};
 use crate::cpu_list::CpuList;
 
@@ -42,6 +42,7 @@ fn files(facts: &HostFacts, cores: u32, boot_id: &str) -> Vec<(String, String)> 
         (format!("{node}/node0/cpulist"), online),
         ("root/proc/sys/kernel/random/boot_id".to_owned(), format!("{boot_id}\n")),
         ("root/proc/meminfo".to_owned(), meminfo(facts.memory_mib, HugePages::default())),
+        (format!("root/{NODE_MEMINFO}"), node_meminfo(facts.memory_mib, HugePages::default())),
         (format!("root/{POOL}"), "\n".to_owned()),
         (format!("{cpus}/offline"), "\n".to_owned()),
         ("root/dev/nitro_enclaves".to_owned(), String::new()),

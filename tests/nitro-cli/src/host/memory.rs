@@ -1,4 +1,4 @@
-//! The memory of a simulated host: `/proc/meminfo` and the hugepages of its one NUMA node.
+//! The memory of a simulated host: `/proc/meminfo`, and that of its one NUMA node with its hugepages.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,6 +13,9 @@ const KERNEL_SHARE: u32 = 32;
 
 /// What the parent's programs use, in MiB.
 const PROGRAMS_MIB: u32 = 384;
+
+/// Where the kernel describes the memory of NUMA node 0.
+pub(super) const NODE_MEMINFO: &str = "sys/devices/system/node/node0/meminfo";
 
 /// Hugepages of 2 MiB on NUMA node 0.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -41,7 +44,8 @@ impl HugePages {
     pub(crate) fn write(self, host: &Host) -> Result<(), HostError> {
         write(host.root(&file("nr_hugepages")), &format!("{}\n", self.total))?;
         write(host.root(&file("free_hugepages")), &format!("{}\n", self.free))?;
-        write(host.root("proc/meminfo"), &meminfo(host.facts().memory_mib, self))
+        write(host.root("proc/meminfo"), &meminfo(host.facts().memory_mib, self))?;
+        write(host.root(NODE_MEMINFO), &node_meminfo(host.facts().memory_mib, self))
     }
 }
 
@@ -73,6 +77,22 @@ pub(super) fn meminfo(memory_mib: u32, pages: HugePages) -> String {
     .map(|(name, count)| format!("{:<16}{count:>8}\n", format!("{name}:")));
     let size = u64::from(PAGE_MIB) * 1_024;
     format!("{}{}{:<16}{size:>8} kB\n", lines.concat(), counts.concat(), "Hugepagesize:")
+}
+
+/// The text of [`NODE_MEMINFO`] on a machine of `memory_mib` with these hugepages.
+pub(super) fn node_meminfo(memory_mib: u32, pages: HugePages) -> String {
+    let free = reservable_mib(memory_mib).saturating_sub(pages.total * PAGE_MIB);
+    let lines = [
+        ("MemTotal", total_mib(memory_mib)),
+        ("MemFree", free),
+        ("Active(file)", 0),
+        ("Inactive(file)", 0),
+        ("SReclaimable", 0),
+    ];
+    let kib = |mib| u64::from(mib) * 1_024;
+    lines
+        .map(|(name, mib)| format!("Node 0 {:<16}{:>8} kB\n", format!("{name}:"), kib(mib)))
+        .concat()
 }
 
 fn total_mib(memory_mib: u32) -> u32 {
@@ -114,6 +134,19 @@ HugePages_Free:      100
 HugePages_Rsvd:        0
 HugePages_Surp:        0
 Hugepagesize:       2048 kB
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_only_node_has_all_of_it() {
+        let text = node_meminfo(16_384, HugePages { total: 512, free: 100 });
+        let expected = "\
+Node 0 MemTotal:       16252928 kB
+Node 0 MemFree:        14811136 kB
+Node 0 Active(file):          0 kB
+Node 0 Inactive(file):        0 kB
+Node 0 SReclaimable:          0 kB
 ";
         assert_eq!(text, expected);
     }
