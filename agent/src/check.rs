@@ -131,7 +131,7 @@ fn resources(root: &Path) -> Result<String, String> {
 fn directory(path: &Path) -> Result<String, String> {
     writable(path)?;
     let stat = statvfs(path).map_err(|errno| format!("`{}`: {}", path.display(), errno.desc()))?;
-    let free_mib = u64::from(stat.fragment_size()) * u64::from(stat.blocks_available()) >> 20;
+    let free_mib = stat.fragment_size().saturating_mul(stat.blocks_available()) >> 20;
     if free_mib < LEAST_FREE_DISK_MIB {
         return Err(format!("`{}` has {free_mib} MiB left", path.display()));
     }

@@ -166,12 +166,11 @@ fn boot_id(config: &Config) -> Result<String, RunError> {
 
 async fn power_off(config: &Config) -> Result<(), RunError> {
     log::warn!("nobody wants this host, powering off");
-    let (success, said) = match helper(config) {
-        Some(helper) => helper.power_off().await?,
-        None => {
-            let output = command::run(&config.poweroff_command, POWEROFF_DEADLINE, None).await?;
-            (output.success, output.last_words())
-        }
+    let (success, said) = if let Some(helper) = helper(config) {
+        helper.power_off().await?
+    } else {
+        let output = command::run(&config.poweroff_command, POWEROFF_DEADLINE, None).await?;
+        (output.success, output.last_words())
     };
     if success { Ok(()) } else { Err(RunError::Poweroff { said }) }
 }

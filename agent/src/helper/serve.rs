@@ -73,18 +73,18 @@ async fn apply(config: &Config, allocator_yaml: &str) -> Answer {
             let code = FailureCode::InsufficientHostResources;
             return Answer::Failed { code, message, nitro_cli: None };
         }
-        Err(error) => return failed(&error),
+        Err(error) => return parent_failed(&error),
     }
     match pool(config).applier().apply(allocator_yaml).await {
         Ok((success, said)) => Answer::Ran { success, said },
-        Err(error) => failed(&error),
+        Err(error) => failed(&error, None),
     }
 }
 
 async fn start(config: &Config, order: StartOrder) -> Answer {
     match parent(config, Some(&order.name)).start(order).await {
         Ok(enclave) => Answer::Started { enclave },
-        Err(error) => failed(&error),
+        Err(error) => parent_failed(&error),
     }
 }
 
@@ -137,13 +137,16 @@ fn ran_or_failed(ran: Result<Output, CommandError>) -> Answer {
     }
 }
 
-fn failed(error: &(impl Cause + 'static)) -> Answer {
-    let error_of_cli = (error as &dyn std::any::Any).downcast_ref::<ParentError>();
-    let nitro_cli = match error_of_cli {
-        Some(ParentError::NitroCli(NitroCliError::Refused { code, .. })) => Some(*code),
+fn failed(error: &impl Cause, nitro_cli: Option<u8>) -> Answer {
+    Answer::Failed { code: error.code(), message: bailey_runtime::chain(error), nitro_cli }
+}
+
+fn parent_failed(error: &ParentError) -> Answer {
+    let nitro_cli = match error {
+        ParentError::NitroCli(NitroCliError::Refused { code, .. }) => Some(*code),
         _ => None,
     };
-    Answer::Failed { code: error.code(), message: bailey_runtime::chain(error), nitro_cli }
+    failed(error, nitro_cli)
 }
 
 /// Why a request was not answered.

@@ -122,6 +122,6 @@ impl Attribute for AttributeValue {
 
 /// The attributes of an image; none when the stream sends none.
 #[must_use]
-pub fn image(item: Option<&HashMap<String, AttributeValue>>) -> Image<'_, AttributeValue> {
+pub(crate) fn image(item: Option<&HashMap<String, AttributeValue>>) -> Image<'_, AttributeValue> {
     item.into_iter().flatten().map(|(name, value)| (name.as_str(), value)).collect()
 }

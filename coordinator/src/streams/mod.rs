@@ -9,7 +9,8 @@ mod position;
 #[cfg(test)]
 mod tests;
 
-pub use dynamo::{DynamoStream, image};
+pub use dynamo::DynamoStream;
+pub(crate) use dynamo::image;
 pub use position::{Checkpoint, Position};
 
 use bailey_model::UnixMillis;
@@ -204,7 +205,7 @@ impl<S: Stream + fmt::Debug> Follower<S> {
             lost();
             return None;
         }
-        let shown = chain(&error).to_string();
+        let shown = chain(&error);
         if self.trouble.as_ref() != Some(&shown) {
             log::warn!(stream:? = self.stream, error = shown.as_str(); "stream cannot be read; it is tried again");
             self.trouble = Some(shown);
@@ -262,19 +263,18 @@ async fn read<S: Stream>(
     since: UnixMillis,
     each: &impl Fn(&S::Record),
 ) -> Result<(), StreamError> {
-    let iterator = match shard.iterator.take() {
-        Some(iterator) => iterator,
-        None => {
-            let from = match &shard.position {
-                Position::After(number) => From::After(number),
-                Position::Oldest | Position::Ended => From::Oldest,
-            };
-            stream.iterator(id, from).await?
-        }
+    let iterator = if let Some(iterator) = shard.iterator.take() {
+        iterator
+    } else {
+        let from = match &shard.position {
+            Position::After(number) => From::After(number),
+            Position::Oldest | Position::Ended => From::Oldest,
+        };
+        stream.iterator(id, from).await?
     };
     let Batch { records, next } = stream.read(&iterator).await.map_err(|error| match error {
         StreamError::Trimmed { .. } => StreamError::Trimmed { shard: id.to_owned() },
-        error => error,
+        error @ StreamError::Call { .. } => error,
     })?;
     for Numbered { number, made_at, record } in records {
         if !is_before(made_at, since) {
