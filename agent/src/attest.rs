@@ -217,7 +217,21 @@ impl Cause for AttestError {
             | Self::Response(_) => FailureCode::AttestationRejected,
         }
     }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Rejected { code, .. } if OF_THE_CLOCK.contains(code) => {
+                Some("the parent's clock is wrong: see chronyd there, and run `bailey-agent check`")
+            }
+            _ => None,
+        }
+    }
 }
+
+/// Rejections of a document that was made this moment: one of the two clocks is wrong, and the module's is
+/// AWS's own.
+const OF_THE_CLOCK: [&str; 4] =
+    ["certificate_expired", "certificate_not_yet_valid", "timestamp_in_future", "too_old"];
 
 #[cfg(test)]
 #[path = "attest_tests.rs"]
