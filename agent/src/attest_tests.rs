@@ -215,7 +215,7 @@ async fn an_enclave_that_is_not_listening_yet_is_asked_again() {
 #[test]
 fn a_wrong_clock_is_named_as_the_reason() {
     for code in OF_THE_CLOCK {
-        assert!(bailey_attestation::Rejection::CODES.contains(&code), "{code} is no rejection");
+        assert!(Rejection::CODES.contains(&code), "{code} is no rejection");
     }
     let source = Rejection::TooOld { age_ms: 1, max_age_ms: 0 };
     let late = AttestError::Rejected { code: source.code(), source };
