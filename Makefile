@@ -32,7 +32,7 @@ docs: ## The API documentation
 deny: ## Licences, banned crates and sources of the dependencies
 	@scripts/deny
 
-bench: ## What verifying a document and deciding a step cost (installs faketime)
+bench: build ## What verifying a document, deciding a step and running an agent cost (installs faketime)
 	@scripts/bench
 
 report-check: build ## The HTML reports in a browser: no request, accessible, readable (installs chromium)
