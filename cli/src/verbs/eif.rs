@@ -36,7 +36,7 @@ pub(crate) fn run(command: Command) -> Outcome {
     let Command::Measure(args) = command;
     let open = File::open(&args.file);
     let file = open.map_err(|source| MeasureError::Open { file: args.file.clone(), source })?;
-    let measurement = bailey_eif::measure(file)
+    let measurement = bailey_eif::measure_file(file)
         .map_err(|source| MeasureError::Measure { file: args.file, source })?;
     if args.json {
         output::print_json(&render::description(&measurement))?;
