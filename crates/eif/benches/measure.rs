@@ -119,57 +119,6 @@ impl fmt::Display for Cost {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Ratios {
-    plain: f64,
-    with_sha384: f64,
-}
-
-impl Ratios {
-    fn of([raw, plain, with_sha384]: [Cost; 3]) -> Self {
-        Self { plain: plain.wall / raw.wall, with_sha384: with_sha384.wall / raw.wall }
-    }
-
-    fn are_met(self) -> bool {
-        self.plain <= GOAL && self.with_sha384 <= GOAL_WITH_SHA384
-    }
-}
-
-fn compare(name: &str, path: &Path) -> Ratios {
-    let open = || File::open(path).unwrap();
-    let mut measurements: Vec<Measurement> = Vec::new();
-    let mut best = [Cost::MAX; 3];
-    let one_thread = timed(|| measurements.push(measure(open()).unwrap()));
-    for round in 1..=*ROUNDS.end() {
-        if round > *ROUNDS.start() && Ratios::of(best).are_met() {
-            break;
-        }
-        let times = [
-            timed(|| _ = raw(open())),
-            timed(|| measurements.push(measure_file(open()).unwrap())),
-            timed(|| {
-                measurements.push(measure_file_with_sha384(open()).unwrap().0);
-            }),
-        ];
-        for (best, cost) in best.iter_mut().zip(times) {
-            best.wall = cost.wall.min(best.wall);
-            best.cpu = cost.cpu.min(best.cpu);
-        }
-    }
-    measurements.dedup();
-    assert_eq!(measurements.len(), 1, "all measure the same");
-    let ratios = Ratios::of(best);
-    let [raw, plain, with_sha384, one_thread] = best.map(|best| best.as_secs_f64());
-    println!(
-        "{name:<14} raw {raw:.2} s, measured {plain:.2} s ({:.2}), with SHA-384 {with_sha384:.2} s \
-         ({:.2}), on one thread {one_thread:.2} s ({:.2})",
-        ratios.plain,
-        ratios.with_sha384,
-        one_thread / raw
-    );
-    ratios
-}
-
 #[expect(clippy::disallowed_methods, reason = "a benchmark is about time")]
 fn timed(work: impl FnOnce()) -> Cost {
     let (start, cpu_start) = (Instant::now(), cpu_time());
