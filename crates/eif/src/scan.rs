@@ -205,9 +205,10 @@ impl Scanner {
         self.crc.update(body);
         let range = start..start.saturating_add(body.len());
         match kind {
-            SectionKind::Kernel | SectionKind::Cmdline => tell(Mark::Boot(range)),
             SectionKind::Ramdisk if self.is_booted => tell(Mark::Application(range)),
-            SectionKind::Ramdisk => tell(Mark::Boot(range)),
+            SectionKind::Kernel | SectionKind::Cmdline | SectionKind::Ramdisk => {
+                tell(Mark::Boot(range));
+            }
             SectionKind::Metadata => self.metadata.extend_from_slice(body),
             SectionKind::Signature => self.signature.extend_from_slice(body),
         }
