@@ -119,7 +119,6 @@ impl fmt::Display for Cost {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark is about time")]
 fn timed(work: impl FnOnce()) -> Cost {
     let (start, cpu_start) = (Instant::now(), cpu_time());
     work();
