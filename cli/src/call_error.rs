@@ -45,6 +45,9 @@ impl CallError {
                 "check --table (or BAILEY_ENCLAVES_TABLE) and --region"
             }
             Some("NoSuchBucket" | "NoSuchKey") => "the object is gone, or was never written",
+            Some("PermanentRedirect" | "AuthorizationHeaderMalformed") => {
+                "the bucket lies in another region; give it with --region"
+            }
             Some(code) if code.starts_with("AccessDenied") => {
                 "these credentials lack the permission; check AWS_PROFILE"
             }
@@ -73,6 +76,7 @@ mod tests {
     fn a_refusal_leads_to_what_the_caller_can_change() {
         assert!(refused("ResourceNotFoundException").advice().contains("--table"));
         assert!(refused("AccessDeniedException").advice().contains("permission"));
+        assert!(refused("PermanentRedirect").advice().contains("--region"));
         assert!(refused("ExpiredTokenException").advice().contains("renew"));
         assert_eq!(refused("AccessDenied").to_string(), "AccessDenied: m");
     }

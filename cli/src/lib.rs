@@ -1,7 +1,7 @@
 //! The `bailey` command line: asks for enclaves, shows what became of them, judges their proofs.
 //!
 //! It writes what a web app would write, the request on a record, and reads what the coordinator
-//! wrote, `events` in the ledger too; it needs neither of them to be reachable. `verify`, `eif` and `image` work offline.
+//! wrote, `events` in the ledger too; it needs neither of them to be reachable. `verify`, `eif measure` and `image` work offline.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -12,6 +12,7 @@
 //! | `history` | an enclave's chain of reports, and what is wrong with it |
 //! | `table`, `ledger` | the records, and the events in the coordinator's own table |
 //! | `objects`, `archive` | S3, and an enclave's reports in it |
+//! | `upload` | an image on its way to S3 |
 
 mod archive;
 mod call_error;
@@ -33,6 +34,7 @@ mod render;
 mod report_schema;
 mod screen;
 mod table;
+mod upload;
 mod verbs;
 mod view;
 mod watching;
@@ -114,7 +116,8 @@ fn dispatch(cli: Cli) -> Outcome {
     match cli.command {
         Command::Deploy(args) => on_runtime(deploy::run(args, cloud)),
         Command::Destroy(args) => on_runtime(destroy::run(args, cloud)),
-        Command::Eif(command) => eif::run(command),
+        Command::Eif(eif::Command::Measure(args)) => eif::measure(args),
+        Command::Eif(eif::Command::Publish(args)) => on_runtime(eif::publish::run(args, cloud)),
         Command::Events(args) => on_runtime(events::run(args, cloud)),
         Command::Image(command) => image::run(command),
         Command::Ls(args) => on_runtime(ls::run(args, cloud)),

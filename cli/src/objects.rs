@@ -21,6 +21,17 @@ impl Objects {
         Self { client: aws::s3(&config) }
     }
 
+    /// The client, for what is written.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether there is an object; a call that is refused does not tell.
+    pub(crate) async fn exists(&self, location: &S3Location) -> bool {
+        let S3Location { bucket, key } = location;
+        self.client.head_object().bucket(bucket).key(key).send().await.is_ok()
+    }
+
     /// Reads a whole object of at most [`REPORT_LIMIT`] bytes.
     pub(crate) async fn read(&self, location: &S3Location) -> Result<Vec<u8>, ObjectError> {
         let object = self.client.get_object().bucket(&location.bucket).key(&location.key);

@@ -13,17 +13,15 @@ pub use kernel::{Kernel, KernelError, Profile};
 pub use ramdisk::{RamdiskError, WorkloadFile};
 
 use bailey_eif::{
-    Architecture, BuildMetadata, ImageMetadata, ImageParts, Measurement, Measurer, ReadError,
-    WriteError,
+    Architecture, BuildMetadata, ImageMetadata, ImageParts, Measurement, ReadError, WriteError,
 };
 use bailey_model::{
     Pcr,
     manifest::{Manifest, Measurements},
 };
-use sha2::{Digest as _, Sha384};
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek as _, Write as _},
+    io::{self, Seek as _, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
@@ -130,19 +128,7 @@ fn metadata(options: &BuildOptions) -> ImageMetadata {
 fn measure(image: &mut File) -> Result<(Measurement, Pcr), BuildError> {
     let failed = |source| BuildError::Measure(ReadError::Io(source));
     image.rewind().map_err(failed)?;
-    let (mut measurer, mut hash) = (Measurer::new(), Sha384::new());
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let count = image.read(&mut buffer).map_err(failed)?;
-        let bytes = buffer.get(..count).unwrap_or_default();
-        if bytes.is_empty() {
-            break;
-        }
-        hash.update(bytes);
-        measurer.push(bytes).map_err(|err| BuildError::Measure(ReadError::Eif(err)))?;
-    }
-    let measurement = measurer.finish().map_err(|err| BuildError::Measure(ReadError::Eif(err)))?;
-    Ok((measurement, Pcr(hash.finalize().into())))
+    bailey_eif::measure_file_with_sha384(image).map_err(BuildError::Measure)
 }
 
 fn manifest(options: &BuildOptions, measured: &Measurement, eif_sha384: Pcr) -> Manifest {

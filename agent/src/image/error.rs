@@ -1,6 +1,9 @@
 //! Why an image is not on the disk.
 
-use super::{landing::LandError, object::ObjectError};
+use super::{
+    landing::{LandError, Proof},
+    object::ObjectError,
+};
 use crate::ports::Cause;
 use bailey_model::{Pcr, failure::FailureCode};
 use std::{io, path::PathBuf};
@@ -30,11 +33,34 @@ pub enum FetchError {
     },
 }
 
+impl FetchError {
+    /// Whether reading the object from its start may end better: what was read is not proven to be
+    /// what S3 has, or S3 has something else by now.
+    pub(super) fn may_be_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Land(
+                LandError::Cut { .. }
+                    | LandError::Damaged(_)
+                    | LandError::Eif { proof: Proof::None, .. }
+                    | LandError::Read { .. }
+            ) | Self::Object(ObjectError::Changed { .. })
+        )
+    }
+}
+
 impl Cause for FetchError {
     fn code(&self) -> FailureCode {
         match self {
-            Self::Land(LandError::Eif(_)) => FailureCode::EifInvalid,
-            Self::Cache(_) | Self::Interrupted | Self::Land(_) => FailureCode::EifFetchFailed,
+            Self::Cache(source) => source.code(),
+            Self::Interrupted => FailureCode::EifFetchFailed,
+            Self::Land(LandError::Eif { .. }) => FailureCode::EifInvalid,
+            Self::Land(LandError::Cut { .. } | LandError::Damaged(_)) => {
+                FailureCode::EifFetchFailed
+            }
+            Self::Land(LandError::Read { source, .. } | LandError::Write { source, .. }) => {
+                disk_code(source)
+            }
             Self::Object(source) => source.code(),
             Self::Sha384 { .. } => FailureCode::MeasurementMismatch,
         }
@@ -42,8 +68,11 @@ impl Cause for FetchError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Cache(_) | Self::Land(LandError::Write { .. } | LandError::Read { .. }) => {
-                Some("give the parent a larger disk, or raise cache_limit_mib of the agent")
+            Self::Cache(CacheError::Limit { .. }) => {
+                Some("raise cache_limit_mib of the agent, or end an enclave on this parent")
+            }
+            Self::Land(LandError::Damaged(_)) => {
+                Some("deploy again; if it stays so, the parent's disk or memory is failing")
             }
             Self::Sha384 { .. } => Some(
                 "the object at eif_path is not the file that eif_sha384 describes; publish the \
@@ -96,4 +125,42 @@ pub enum CacheError {
         /// What the cache may hold.
         limit_bytes: u64,
     },
+}
+
+impl CacheError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Create { source, .. } | Self::Directory { source, .. } => disk_code(source),
+            Self::DiskFull { .. } | Self::Limit { .. } => FailureCode::HostDiskFull,
+        }
+    }
+}
+
+/// A disk that is full needs room; any other that refuses needs somebody who looks at it.
+fn disk_code(source: &io::Error) -> FailureCode {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            FailureCode::HostDiskFull
+        }
+        _ => FailureCode::HostDiskUnusable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    #[test]
+    fn a_full_disk_is_told_from_one_that_may_not_be_written() {
+        let code = |errno: Errno| {
+            FetchError::Land(LandError::Write { path: "x".into(), source: errno.into() }).code()
+        };
+        for errno in [Errno::ENOSPC, Errno::EDQUOT, Errno::EFBIG] {
+            assert_eq!(code(errno), FailureCode::HostDiskFull, "{errno}");
+        }
+        for errno in [Errno::EACCES, Errno::EPERM, Errno::EROFS, Errno::EIO] {
+            assert_eq!(code(errno), FailureCode::HostDiskUnusable, "{errno}");
+        }
+    }
 }

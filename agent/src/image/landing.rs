@@ -1,82 +1,127 @@
 //! Bytes on their way to the disk, measured as they pass. Blocking.
 
-use super::{cache::Part, progress::Progressing};
-use bailey_eif::{EifError, Measurement, Measurer};
-use bailey_model::Pcr;
-use sha2::{Digest, Sha384};
+use super::{
+    checksum::{Mismatch, ObjectChecksum, Tally},
+    part::Part,
+    progress::Progressing,
+};
+use bailey_eif::{EifError, FileSha384, MeasuredFile, ParallelMeasurer};
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 use tokio::sync::mpsc;
 
-/// What the bytes of an image add up to.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Measured {
-    pub(super) measurement: Measurement,
-    /// SHA-384 of the whole file.
-    pub(super) sha384: Pcr,
+/// What is to be found out about an image.
+#[derive(Clone, Debug)]
+pub(super) struct Inspection {
+    /// How long it is.
+    pub(super) size_bytes: u64,
+    /// What S3 says about its bytes.
+    pub(super) checksum: Option<ObjectChecksum>,
+    /// Whether the hash of the whole file is asked for.
+    pub(super) sha384: FileSha384,
 }
 
-/// Writes and measures `size_bytes` bytes, in the order in which they are received.
+/// Measures what has landed already, then writes and measures what is received, in that order.
 pub(super) fn land(
     part: &mut Part,
-    size_bytes: u64,
+    inspection: Inspection,
     mut bytes: mpsc::Receiver<Vec<u8>>,
     progress: &Progressing,
-) -> Result<Measured, LandError> {
-    let mut gauge = Gauge::new();
+) -> Result<MeasuredFile, LandError> {
+    let mut gauge = Gauge::new(inspection);
+    let path = part.path().to_owned();
+    let landed = part.landed().map_err(|source| LandError::Read { path: path.clone(), source })?;
+    gauge.read(landed, &path, progress)?;
     while let Some(bytes) = bytes.blocking_recv() {
         gauge.push(&bytes)?;
-        let written = part.file.write_all(&bytes);
-        written.map_err(|source| LandError::Write { path: part.path().to_owned(), source })?;
+        let written = part.append(&bytes);
+        written.map_err(|source| LandError::Write { path: path.clone(), source })?;
         progress.advance(bytes.len());
-    }
-    if gauge.size_bytes != size_bytes {
-        return Err(LandError::Cut { at: gauge.size_bytes, wanted: size_bytes });
     }
     gauge.finish()
 }
 
 /// Measures a file that is already there.
-pub(super) fn measure(path: &Path, progress: &Progressing) -> Result<Measured, LandError> {
-    let unreadable = |source| LandError::Read { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mut gauge = Gauge::new();
-    let mut buffer = vec![0; 1_024 * 1_024];
-    loop {
-        let count = file.read(&mut buffer).map_err(unreadable)?;
-        let bytes = buffer.get(..count).unwrap_or_default();
-        if bytes.is_empty() {
-            return gauge.finish();
-        }
-        gauge.push(bytes)?;
-        progress.advance(count);
-    }
+pub(super) fn measure(
+    path: &Path,
+    inspection: Inspection,
+    progress: &Progressing,
+) -> Result<MeasuredFile, LandError> {
+    let file =
+        File::open(path).map_err(|source| LandError::Read { path: path.to_owned(), source })?;
+    let mut gauge = Gauge::new(inspection);
+    gauge.read(file, path, progress)?;
+    gauge.finish()
 }
 
 struct Gauge {
-    measurer: Measurer,
-    sha384: Sha384,
-    size_bytes: u64,
+    measurer: ParallelMeasurer,
+    tally: Option<Tally>,
+    found_bytes: u64,
+    wanted_bytes: u64,
 }
 
 impl Gauge {
-    fn new() -> Self {
-        Self { measurer: Measurer::new(), sha384: Sha384::new(), size_bytes: 0 }
+    fn new(inspection: Inspection) -> Self {
+        Self {
+            measurer: ParallelMeasurer::new(inspection.sha384),
+            tally: inspection.checksum.map(ObjectChecksum::tally),
+            found_bytes: 0,
+            wanted_bytes: inspection.size_bytes,
+        }
+    }
+
+    fn read(
+        &mut self,
+        mut source: impl Read,
+        path: &Path,
+        progress: &Progressing,
+    ) -> Result<(), LandError> {
+        let mut buffer = vec![0; 1_024 * 1_024];
+        loop {
+            let read = source.read(&mut buffer);
+            let count = read.map_err(|source| LandError::Read { path: path.to_owned(), source })?;
+            let bytes = buffer.get(..count).unwrap_or_default();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            self.push(bytes)?;
+            progress.advance(count);
+        }
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), LandError> {
-        self.size_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.sha384.update(bytes);
-        self.measurer.push(bytes).map_err(LandError::Eif)
+        self.found_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if let Some(tally) = &mut self.tally {
+            tally.update(bytes);
+        }
+        let pushed = self.measurer.push(bytes);
+        // Not all bytes were seen, so S3's checksum cannot say whether these are the right ones.
+        pushed.map_err(|source| LandError::Eif { proof: Proof::None, source })
     }
 
-    fn finish(self) -> Result<Measured, LandError> {
-        let measurement = self.measurer.finish().map_err(LandError::Eif)?;
-        Ok(Measured { measurement, sha384: Pcr(self.sha384.finalize().into()) })
+    fn finish(self) -> Result<MeasuredFile, LandError> {
+        if self.found_bytes != self.wanted_bytes {
+            return Err(LandError::Cut { at: self.found_bytes, wanted: self.wanted_bytes });
+        }
+        let proof = match self.tally.map(Tally::finish) {
+            Some(judged) => judged.map(|()| Proof::Checksum).map_err(LandError::Damaged)?,
+            None => Proof::None,
+        };
+        self.measurer.finish().map_err(|source| LandError::Eif { proof, source })
     }
+}
+
+/// What shows that bytes are those of the object, rather than what disk or network made of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Proof {
+    /// They have the checksum that S3 names.
+    Checksum,
+    /// Nothing does.
+    None,
 }
 
 /// Why the bytes did not become an image on the disk.
@@ -90,10 +135,18 @@ pub enum LandError {
         /// How many there are by S3's word.
         wanted: u64,
     },
+    /// The bytes are not those that S3 has.
+    #[error("the object was damaged on its way to the parent's disk")]
+    Damaged(#[source] Mismatch),
     /// The bytes are not a good EIF.
     #[error("the object is not a valid EIF")]
-    Eif(#[source] EifError),
-    /// A cached image cannot be read.
+    Eif {
+        /// What shows that they are the object's.
+        proof: Proof,
+        /// What is wrong.
+        source: EifError,
+    },
+    /// An image on the disk cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
         /// The file.

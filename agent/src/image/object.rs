@@ -1,20 +1,48 @@
 //! One version of one object in S3, read in ranges.
 
-use aws_sdk_s3::{
-    Client,
-    error::{ProvideErrorMetadata, SdkError},
-    operation::get_object::builders::GetObjectFluentBuilder,
-};
-use bailey_model::{S3Location, failure::FailureCode, hosts::EifSource};
-use sha2::{Digest, Sha256};
-use std::{error::Error, future::Future, time::Duration};
-use tokio::time::{sleep, timeout};
+mod error;
 
-/// Tries of one call, beside those that the SDK makes by itself for one request.
-const TRIES: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// A range at 1 Mbit/s takes as long; one that is slower is better asked for again.
-const RANGE_DEADLINE: Duration = Duration::from_mins(1);
+pub use error::ObjectError;
+
+use super::checksum::ObjectChecksum;
+use aws_sdk_s3::{
+    Client, operation::get_object::builders::GetObjectFluentBuilder, types::ChecksumMode,
+};
+use bailey_model::{S3Location, hosts::EifSource};
+use error::{describe, status};
+use sha2::{Digest, Sha256};
+use std::{future::Future, time::Duration};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How S3 is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// Ranges of this size keep S3's cost of a request small and another try cheap.
+    pub(super) range_bytes: u64,
+    /// One connection gives about 5 Gbit/s; four fill the network of the types that run enclaves.
+    pub(super) in_flight: usize,
+    /// Tries of one call, beside those that the SDK makes by itself for one request.
+    pub(super) tries: u32,
+    /// Between the first try and the second; it doubles each time.
+    pub(super) first_pause: Duration,
+    /// A range at 1 Mbit/s takes as long; one that is slower is better asked for again.
+    pub(super) range_deadline: Duration,
+    /// Without a single byte for so long, a range is asked for again.
+    pub(super) stall_deadline: Duration,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            range_bytes: 8 * 1_024 * 1_024,
+            in_flight: 4,
+            tries: 4,
+            first_pause: Duration::from_millis(250),
+            range_deadline: Duration::from_mins(1),
+            stall_deadline: Duration::from_secs(10),
+        }
+    }
+}
 
 /// An object of which one version is pinned.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,6 +51,8 @@ pub(super) struct Object {
     pub(super) version_id: Option<String>,
     pub(super) etag: String,
     pub(super) size_bytes: u64,
+    /// What S3 says about all of its bytes.
+    pub(super) checksum: Option<ObjectChecksum>,
 }
 
 /// Bytes `first..=last` of an object.
@@ -34,31 +64,36 @@ pub(super) struct Range {
 
 impl Object {
     /// Looks the object up and pins the version that is there now, or the one that is asked for.
-    pub(super) async fn find(client: &Client, source: &EifSource) -> Result<Self, ObjectError> {
-        retried(|| Self::find_once(client, source)).await
+    pub(super) async fn find(
+        client: &Client,
+        source: &EifSource,
+        manner: Manner,
+    ) -> Result<Self, ObjectError> {
+        retried(manner, || Self::find_once(client, source)).await
     }
 
     async fn find_once(client: &Client, source: &EifSource) -> Result<Self, ObjectError> {
         let EifSource { location, version_id, .. } = source;
+        let describe = |err| describe(client, location, version_id.as_deref(), err);
         let head = client
             .head_object()
             .bucket(&location.bucket)
             .key(&location.key)
             .set_version_id(version_id.clone())
+            .checksum_mode(ChecksumMode::Enabled)
             .send()
             .await;
         let head = match head {
             Ok(head) => head,
-            // A HEAD has no body to say what is missing; a GET of one byte has.
-            Err(err) if status(&err) == Some(404) => {
+            // A HEAD has no body to say what is missing or forbidden; a GET of one byte has.
+            Err(err) if matches!(status(&err), Some(400 | 403 | 404)) => {
                 let reason = get(client, location, version_id.as_deref()).range("bytes=0-0").send();
-                let reason =
-                    reason.await.err().map(|err| describe(location, version_id.as_deref(), err));
-                return Err(
-                    reason.unwrap_or_else(|| describe(location, version_id.as_deref(), err))
-                );
+                return Err(match reason.await {
+                    Err(reason) => self::describe(client, location, version_id.as_deref(), reason),
+                    Ok(_) => describe(err),
+                });
             }
-            Err(err) => return Err(describe(location, version_id.as_deref(), err)),
+            Err(err) => return Err(describe(err)),
         };
         Ok(Self {
             location: location.clone(),
@@ -66,6 +101,7 @@ impl Object {
             version_id: head.version_id().filter(|id| *id != "null").map(str::to_owned),
             etag: head.e_tag().unwrap_or_default().to_owned(),
             size_bytes: head.content_length().and_then(|l| u64::try_from(l).ok()).unwrap_or(0),
+            checksum: ObjectChecksum::of(&head),
         })
     }
 
@@ -81,49 +117,75 @@ impl Object {
         hex::encode(hash.finalize())
     }
 
-    /// The object in pieces of at most `range_bytes`.
-    pub(super) fn ranges(&self, range_bytes: u64) -> Vec<Range> {
-        let range_bytes = range_bytes.max(1);
-        (0..self.size_bytes.div_ceil(range_bytes))
-            .map(|index| index.saturating_mul(range_bytes))
-            .map(|first| Range {
+    /// The object from byte `first` on, in pieces of at most `range_bytes`.
+    pub(super) fn ranges(&self, first: u64, range_bytes: u64) -> impl Iterator<Item = Range> {
+        let (range_bytes, size_bytes) = (range_bytes.max(1), self.size_bytes);
+        let missing = size_bytes.saturating_sub(first);
+        (0..missing.div_ceil(range_bytes)).map(move |index| {
+            let first = first.saturating_add(index.saturating_mul(range_bytes));
+            Range {
                 first,
-                last: first.saturating_add(range_bytes).min(self.size_bytes).saturating_sub(1),
-            })
-            .collect()
+                last: first.saturating_add(range_bytes).min(size_bytes).saturating_sub(1),
+            }
+        })
     }
 
     /// Reads one range of the pinned version.
-    pub(super) async fn read(&self, client: &Client, range: Range) -> Result<Vec<u8>, ObjectError> {
-        retried(|| async {
-            let read = timeout(RANGE_DEADLINE, self.read_once(client, range)).await;
-            read.unwrap_or_else(|_| {
-                Err(ObjectError::Slow { location: self.location.clone(), within: RANGE_DEADLINE })
-            })
-        })
-        .await
+    pub(super) async fn read(
+        &self,
+        client: &Client,
+        range: Range,
+        manner: Manner,
+    ) -> Result<Vec<u8>, ObjectError> {
+        retried(manner, || self.read_once(client, range, manner)).await
     }
 
-    async fn read_once(&self, client: &Client, range: Range) -> Result<Vec<u8>, ObjectError> {
+    async fn read_once(
+        &self,
+        client: &Client,
+        range: Range,
+        manner: Manner,
+    ) -> Result<Vec<u8>, ObjectError> {
         let Range { first, last } = range;
-        let answer = get(client, &self.location, self.version_id.as_deref())
+        let location = || self.location.clone();
+        let start = Instant::now();
+        let soon = || (start + manner.range_deadline).min(Instant::now() + manner.stall_deadline);
+        let slow = |_| ObjectError::Slow { location: location(), first };
+        let asked = get(client, &self.location, self.version_id.as_deref())
             .range(format!("bytes={first}-{last}"))
             .if_match(&self.etag)
-            .send()
+            .send();
+        let answer = timeout_at(soon(), asked)
             .await
-            .map_err(|err| describe(&self.location, self.version_id.as_deref(), err))?;
-        let body = answer.body.collect().await.map_err(|source| ObjectError::Body {
-            location: self.location.clone(),
-            source: Box::new(source),
-        })?;
-        let bytes = body.to_vec();
-        let (wanted, found) = (last - first + 1, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            .map_err(slow)?
+            .map_err(|err| describe(client, &self.location, self.version_id.as_deref(), err))?;
+        // For a server that does not know `If-Match`.
+        if answer.e_tag().is_some_and(|etag| etag != self.etag) {
+            return Err(ObjectError::Changed { location: location() });
+        }
+        let wanted = last.saturating_sub(first).saturating_add(1);
+        let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
+        let mut body = answer.body;
+        while let Some(piece) =
+            timeout_at(soon(), body.try_next()).await.map_err(slow)?.map_err(|source| {
+                ObjectError::Body { location: location(), source: Box::new(source) }
+            })?
+        {
+            bytes.extend_from_slice(&piece);
+            if length(&bytes) > wanted {
+                break;
+            }
+        }
+        let found = length(&bytes);
         if wanted != found {
-            let location = self.location.clone();
-            return Err(ObjectError::Length { location, first, wanted, found });
+            return Err(ObjectError::Length { location: location(), first, wanted, found });
         }
         Ok(bytes)
     }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 fn get(client: &Client, location: &S3Location, version_id: Option<&str>) -> GetObjectFluentBuilder {
@@ -134,12 +196,12 @@ fn get(client: &Client, location: &S3Location, version_id: Option<&str>) -> GetO
         .set_version_id(version_id.map(str::to_owned))
 }
 
-async fn retried<T, F>(call: impl Fn() -> F) -> Result<T, ObjectError>
+async fn retried<T, F>(manner: Manner, call: impl Fn() -> F) -> Result<T, ObjectError>
 where
     F: Future<Output = Result<T, ObjectError>>,
 {
-    let mut pause = FIRST_PAUSE;
-    for _ in 1..TRIES {
+    let mut pause = manner.first_pause;
+    for _ in 1..manner.tries {
         match call().await {
             Err(err) if err.may_pass() => {
                 let reason = bailey_runtime::chain(&err);
@@ -153,125 +215,6 @@ where
     call().await
 }
 
-fn status<E>(err: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> Option<u16> {
-    err.raw_response().map(|response| response.status().as_u16())
-}
-
-fn describe<E>(
-    location: &S3Location,
-    version_id: Option<&str>,
-    err: SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
-) -> ObjectError
-where
-    E: Error + ProvideErrorMetadata + Send + Sync + 'static,
-{
-    let location = location.clone();
-    let code = err.code().map(str::to_owned);
-    match status(&err) {
-        // Credentials and clocks recover; S3 answers with 400 and 403 for them too.
-        Some(400 | 403) if code.as_deref().is_some_and(passes) => {
-            ObjectError::Call { location, source: Box::new(err) }
-        }
-        // 400 is what a malformed version id gets, 405 one that is a delete marker.
-        Some(status @ (400 | 403..=405)) => {
-            let reason = code.unwrap_or_else(|| format!("HTTP status {status}"));
-            let version = version_id.map_or_else(String::new, |id| format!(" version {id}"));
-            ObjectError::NotFound { object: format!("{location}{version}"), reason }
-        }
-        Some(412 | 416) => ObjectError::Changed { location },
-        Some(301 | 307) => ObjectError::WrongRegion { location },
-        _ => ObjectError::Call { location, source: Box::new(err) },
-    }
-}
-
-/// Whether a refusal with this code is about the moment, and not about the object.
-fn passes(code: &str) -> bool {
-    matches!(
-        code,
-        "ExpiredToken" | "RequestExpired" | "RequestTimeTooSkewed" | "RequestTimeout" | "SlowDown"
-    )
-}
-
-/// Why an object could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ObjectError {
-    /// The object's bytes stopped coming.
-    #[error("reading {location} was interrupted")]
-    Body {
-        /// The object.
-        location: S3Location,
-        /// The SDK's reason.
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// S3 did not answer, or answered with an error of its own.
-    #[error("cannot read {location}")]
-    Call {
-        /// The object.
-        location: S3Location,
-        /// The SDK's reason.
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The object was replaced while it was read.
-    #[error("{location} was replaced while it was read")]
-    Changed {
-        /// The object.
-        location: S3Location,
-    },
-    /// S3 sent another number of bytes than asked.
-    #[error("{found} of {wanted} bytes came from offset {first} of {location}")]
-    Length {
-        /// The object.
-        location: S3Location,
-        /// Where the range starts.
-        first: u64,
-        /// Bytes asked for.
-        wanted: u64,
-        /// Bytes that came.
-        found: u64,
-    },
-    /// Bucket, key or version do not exist, or may not be read.
-    #[error("{object} cannot be found or may not be read ({reason})")]
-    NotFound {
-        /// The object, with its version when one is asked for.
-        object: String,
-        /// S3's code: `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`, `AccessDenied`, …
-        reason: String,
-    },
-    /// A range took too long.
-    #[error("a range of {location} did not come within {} s", within.as_secs())]
-    Slow {
-        /// The object.
-        location: S3Location,
-        /// How long it was waited for.
-        within: Duration,
-    },
-    /// The bucket lies in another region.
-    #[error("the bucket of {location} lies in another region than this parent")]
-    WrongRegion {
-        /// The object.
-        location: S3Location,
-    },
-}
-
-impl ObjectError {
-    /// Which failure the record shows.
-    #[must_use]
-    pub fn code(&self) -> FailureCode {
-        match self {
-            Self::NotFound { .. } => FailureCode::EifNotFound,
-            _ => FailureCode::EifFetchFailed,
-        }
-    }
-
-    /// Whether another try may succeed.
-    fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            Self::Body { .. } | Self::Call { .. } | Self::Length { .. } | Self::Slow { .. }
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +226,7 @@ mod tests {
             version_id: Some("v".to_owned()),
             etag: "\"e\"".to_owned(),
             size_bytes,
+            checksum: None,
         }
     }
 
@@ -299,14 +243,19 @@ mod tests {
 
     #[test]
     fn an_empty_object_has_no_ranges() {
-        assert_eq!(object(0).ranges(8), []);
+        assert_eq!(object(0).ranges(0, 8).count(), 0);
+        assert_eq!(object(8).ranges(8, 8).count(), 0);
     }
 
     proptest! {
         #[test]
-        fn ranges_cover_every_byte_once(size in 1_u64..10_000, range in 1_u64..1_000) {
-            let mut next = 0;
-            for Range { first, last } in object(size).ranges(range) {
+        fn ranges_cover_every_missing_byte_once(
+            size in 1_u64..10_000,
+            start in 0_u64..10_000,
+            range in 1_u64..1_000,
+        ) {
+            let mut next = start.min(size);
+            for Range { first, last } in object(size).ranges(start.min(size), range) {
                 prop_assert_eq!(first, next);
                 prop_assert!(last >= first && last - first < range);
                 next = last + 1;

@@ -61,6 +61,11 @@ impl Progressing {
         self.0.total_bytes.store(total_bytes, Ordering::Relaxed);
     }
 
+    /// Says that reading and measuring begin again.
+    pub fn restart(&self) {
+        self.0.done_bytes.store(0, Ordering::Relaxed);
+    }
+
     /// Says that so many bytes more were read and measured.
     pub fn advance(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);

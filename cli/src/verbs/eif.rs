@@ -1,5 +1,7 @@
 //! `bailey eif`
 
+pub(crate) mod publish;
+
 use crate::{
     exit::{Advise, Exit, Outcome},
     output, render,
@@ -7,10 +9,11 @@ use crate::{
 use bailey_eif::ReadError;
 use std::{fs::File, io, path::PathBuf};
 
-/// Look into enclave image files
+/// Look into enclave image files, and publish them
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Measure(MeasureArgs),
+    Publish(publish::Args),
 }
 
 /// Compute an image's measurements, checking the whole file
@@ -32,11 +35,10 @@ Example:
 
 Exit codes: 0 measured, 1 the file is no good image, 2 it could not be read.";
 
-pub(crate) fn run(command: Command) -> Outcome {
-    let Command::Measure(args) = command;
+pub(crate) fn measure(args: MeasureArgs) -> Outcome {
     let open = File::open(&args.file);
     let file = open.map_err(|source| MeasureError::Open { file: args.file.clone(), source })?;
-    let measurement = bailey_eif::measure(file)
+    let measurement = bailey_eif::measure_file(file)
         .map_err(|source| MeasureError::Measure { file: args.file, source })?;
     if args.json {
         output::print_json(&render::description(&measurement))?;

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`Measurer`] | computes the measurements while the bytes of an image pass by |
 //! | [`measure()`] | the same for a whole [`Read`](std::io::Read) |
+//! | [`ParallelMeasurer`], [`measure_file()`] | the same on several threads, for large images |
 //! | [`write()`] | lays an image out, byte for byte as the reference does |
 //! | [`SectionReader`] | hands out single sections of an image that is already trusted |
 //!
@@ -20,9 +21,12 @@ mod kind;
 mod measure;
 mod measurement;
 mod metadata;
+mod parallel;
 mod partial;
 mod pcr;
+mod scan;
 mod section;
+mod sha384;
 mod signature;
 #[cfg(test)]
 mod tests;
@@ -37,6 +41,10 @@ pub use kind::SectionKind;
 pub use measure::{Measurer, measure};
 pub use measurement::Measurement;
 pub use metadata::{BuildMetadata, ImageMetadata, MAX_METADATA_LEN};
+pub use parallel::{
+    FileSha384, MeasuredFile, ParallelMeasurer, measure_file, measure_file_with_sha384,
+};
 pub use section::SectionReader;
+pub use sha384::Sha384;
 pub use signature::{MAX_SIGNATURE_LEN, SignatureError};
 pub use write::{ImageParts, WriteError, write};

@@ -1,6 +1,10 @@
 //! What measuring an image yields.
 
-use crate::format::{Architecture, SectionInfo};
+use crate::{
+    format::{Architecture, SectionInfo},
+    pcr::{Application, Boot},
+    scan::Scanned,
+};
 use bailey_model::{Pcr, PcrSet};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +30,13 @@ pub struct Measurement {
 }
 
 impl Measurement {
+    pub(crate) fn new(scanned: Scanned, boot: Boot, application: Application) -> Self {
+        let Scanned { size_bytes, architecture, sections, pcr8, metadata } = scanned;
+        let (pcr0, pcr1) = boot.finish();
+        let pcr2 = application.finish();
+        Self { pcr0, pcr1, pcr2, pcr8, size_bytes, architecture, sections, metadata }
+    }
+
     /// Whether the image carries a signature. The signature was not verified.
     #[must_use]
     pub fn is_signed(&self) -> bool {

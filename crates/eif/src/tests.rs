@@ -1,5 +1,7 @@
 //! Writing, measuring and damaging small images.
 
+mod parallel;
+
 use crate::{
     Architecture, BuildMetadata, EifError, HEADER_LEN, Header, ImageMetadata, ImageParts,
     Measurement, Measurer, Pcr, ReadError, SectionKind, SectionReader, WriteError, measure, write,

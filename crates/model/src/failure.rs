@@ -56,16 +56,24 @@ pub enum FailureCode {
     ConfigurationChangeRefused,
     /// The deploy did not finish within its deadline.
     DeployTimeout,
-    /// The EIF could not be read from S3 for a reason other than its absence.
+    /// The parent may not read the EIF; S3 says so of an absent one too, to whoever may not list.
+    EifAccessDenied,
+    /// The EIF could not be read from S3 for a reason that has no code of its own.
     EifFetchFailed,
     /// The object is not a valid EIF.
     EifInvalid,
-    /// The bucket, key or version does not exist, or may not be read.
+    /// The bucket, key or version does not exist.
     EifNotFound,
+    /// The EIF's bucket lies in another region than the parent.
+    EifWrongRegion,
     /// nitro-cli could not start the enclave.
     EnclaveStartFailed,
     /// The enclave ended by itself and is not to be started again.
     EnclaveStopped,
+    /// The parent's disk or image cache has no room for the EIF.
+    HostDiskFull,
+    /// The parent's disk refuses to be read or written: permissions, or a fault.
+    HostDiskUnusable,
     /// The instance ended without having been asked to.
     HostLost,
     /// The instance runs but its agent was never heard of.
@@ -88,17 +96,21 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code, in alphabetical order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::AttestationRejected,
         Self::AttestationUnavailable,
         Self::CapacityUnavailable,
         Self::ConfigurationChangeRefused,
         Self::DeployTimeout,
+        Self::EifAccessDenied,
         Self::EifFetchFailed,
         Self::EifInvalid,
         Self::EifNotFound,
+        Self::EifWrongRegion,
         Self::EnclaveStartFailed,
         Self::EnclaveStopped,
+        Self::HostDiskFull,
+        Self::HostDiskUnusable,
         Self::HostLost,
         Self::HostUnreachable,
         Self::InsufficientHostResources,
@@ -119,11 +131,15 @@ impl FailureCode {
             Self::CapacityUnavailable => "CapacityUnavailable",
             Self::ConfigurationChangeRefused => "ConfigurationChangeRefused",
             Self::DeployTimeout => "DeployTimeout",
+            Self::EifAccessDenied => "EifAccessDenied",
             Self::EifFetchFailed => "EifFetchFailed",
             Self::EifInvalid => "EifInvalid",
             Self::EifNotFound => "EifNotFound",
+            Self::EifWrongRegion => "EifWrongRegion",
             Self::EnclaveStartFailed => "EnclaveStartFailed",
             Self::EnclaveStopped => "EnclaveStopped",
+            Self::HostDiskFull => "HostDiskFull",
+            Self::HostDiskUnusable => "HostDiskUnusable",
             Self::HostLost => "HostLost",
             Self::HostUnreachable => "HostUnreachable",
             Self::InsufficientHostResources => "InsufficientHostResources",
@@ -156,17 +172,29 @@ impl FailureCode {
             Self::DeployTimeout => {
                 "`bailey show` tells which phase took so long; deploy again to retry"
             }
-            Self::EifFetchFailed => {
-                "check the parent's route to S3 and its permission to read the bucket"
+            Self::EifAccessDenied => {
+                "give the parent's role s3:GetObject (s3:GetObjectVersion with eif_version_id) on \
+                 the object and kms:Decrypt on its key, and check eif_path"
             }
-            Self::EifInvalid => "build the image again and upload it whole",
-            Self::EifNotFound => {
-                "check eif_path and eif_version_id, and that the parent's role may read the object"
+            Self::EifFetchFailed => {
+                "check the parent's route to S3 (gateway endpoint or NAT), then deploy again"
+            }
+            Self::EifInvalid => "build the image again and upload it whole (`bailey eif publish`)",
+            Self::EifNotFound => "check eif_path and eif_version_id",
+            Self::EifWrongRegion => {
+                "put the image into a bucket of the parent's region, or deploy in the bucket's"
             }
             Self::EnclaveStartFailed => "the message holds nitro-cli's own words; see its E-code",
             Self::EnclaveStopped => {
                 "the workload in the enclave ended; start the image on a parent with \
                  `nitro-cli run-enclave --debug-mode` and read `nitro-cli console`"
+            }
+            Self::HostDiskFull => {
+                "give the parent a larger disk, or raise cache_limit_mib of the agent"
+            }
+            Self::HostDiskUnusable => {
+                "see that the agent may write its state directory and that the disk is healthy; \
+                 deploy again to start on a new instance"
             }
             Self::HostLost => "the instance is gone; deploy again to start on a new one",
             Self::HostUnreachable => {

@@ -27,19 +27,33 @@ pub(crate) fn good() -> &'static Image {
 
 /// The image of a responder that misbehaves in the given way.
 pub(crate) fn rogue(mode: &str) -> Image {
-    build(&program("rogue-keep"), Some(mode))
+    build(&program("rogue-keep"), Some(("/rogue-mode", mode.as_bytes())))
 }
 
-fn build(keep: &Path, mode: Option<&str>) -> Image {
+/// An image with a file of 40 MiB that does not compress.
+pub(crate) fn large() -> Image {
+    let mut word = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        // Xorshift, with the shifts of Marsaglia (2003).
+        word ^= word << 13;
+        word ^= word >> 7;
+        word ^= word << 17;
+        word.to_le_bytes()
+    });
+    let noise: Vec<u8> = noise.take(40 * 1_024 * 1_024 / 8).flatten().collect();
+    build(&program("keep"), Some(("/noise", &noise)))
+}
+
+fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
     let dir = TempDir::new().unwrap();
     let path = |name: &str, contents: &[u8]| -> PathBuf {
         let path = dir.path().join(name);
         fs::write(&path, contents).unwrap();
         path
     };
-    let workload = mode.map(|mode| WorkloadFile {
-        path: "/rogue-mode".parse().unwrap(),
-        source: path("mode", mode.as_bytes()),
+    let workload = file.map(|(name, contents)| WorkloadFile {
+        path: name.parse().unwrap(),
+        source: path("file", contents),
         mode: 0o644,
     });
     let options = BuildOptions {

@@ -24,6 +24,7 @@ mod mistakes;
 mod notices;
 mod orphans;
 mod pausing;
+mod publishing;
 mod repeats;
 mod restarts;
 mod scale;
