@@ -32,7 +32,7 @@ docs: ## The API documentation
 deny: ## Licences, banned crates and sources of the dependencies
 	@scripts/deny
 
-bench: ## What verifying a document and deciding a step cost (installs faketime)
+bench: ## What verifying, deciding and measuring cost (minutes; installs faketime, libssl-dev)
 	@scripts/bench
 
 report-check: build ## The HTML reports in a browser: no request, accessible, readable (installs chromium)
