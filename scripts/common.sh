@@ -30,3 +30,12 @@ die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 need() {
     command -v "$1" >/dev/null || die "$1 is missing: $2"
 }
+
+# What AWS's own library for images is built with; Bailey itself needs none of it.
+need_openssl() {
+    if ! pkg-config --exists openssl 2>/dev/null; then
+        [[ $(id -u) == 0 ]] || die "install these first: libssl-dev pkg-config"
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends libssl-dev pkg-config
+    fi
+}

@@ -7,23 +7,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that meets the unexpected should stop there")]
 
-use bailey_eif::{
-    Architecture, BuildMetadata, ImageMetadata, ImageParts, Measurement, Sha384, measure,
-    measure_file, measure_file_with_sha384, write,
-};
+mod image;
+
+use bailey_eif::{Measurement, Sha384, measure, measure_file, measure_file_with_sha384};
+use image::{MIB, image};
 use nix::time::{ClockId, clock_gettime};
 use std::{
     fmt,
     fs::{self, File},
-    io::{self, Read},
-    path::{Path, PathBuf},
+    io::Read,
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 /// A machine that does other work too needs luck to show two free processors: it gets some.
 const ROUNDS: std::ops::RangeInclusive<usize> = 3..=6;
-const MIB: u64 = 1 << 20;
 
 /// The promises, as ratios to the raw pass, and in MiB.
 const GOAL: f64 = 1.2;
@@ -141,61 +140,6 @@ fn raw(mut source: impl Read) -> bailey_eif::Pcr {
             return hash.finish();
         }
         hash.update(bytes);
-    }
-}
-
-/// An image with two ramdisks of these sizes; with none of a second, it has only one.
-fn image(directory: &Path, first_bytes: u64, second_bytes: u64) -> PathBuf {
-    let text = || "bench".to_owned();
-    let build_metadata = BuildMetadata {
-        build_time: text(),
-        build_tool: text(),
-        build_tool_version: text(),
-        operating_system: text(),
-        kernel_version: text(),
-    };
-    let metadata = ImageMetadata {
-        image_name: text(),
-        image_version: text(),
-        build_metadata,
-        docker_info: serde_json::Value::Null,
-        custom_metadata: serde_json::Value::Null,
-    };
-    let sizes = [first_bytes, second_bytes].into_iter().filter(|bytes| *bytes > 0);
-    let parts = ImageParts {
-        kernel: Noise::new(1).take(8 * MIB),
-        cmdline: "console=ttyS0",
-        ramdisks: sizes.zip(2..).map(|(bytes, seed)| Noise::new(seed).take(bytes)).collect(),
-        metadata: &metadata,
-        architecture: Architecture::X86_64,
-    };
-    let path = directory.join("bench.eif");
-    let mut file = File::create(&path).unwrap();
-    write(parts, &mut file).unwrap();
-    // Writing back would disturb what is measured.
-    file.sync_all().unwrap();
-    path
-}
-
-/// Bytes without a pattern that hardware could use.
-struct Noise(u64);
-
-impl Noise {
-    fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-}
-
-impl Read for Noise {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        for word in buffer.chunks_mut(8) {
-            // Xorshift, with the shifts of Marsaglia (2003).
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            word.copy_from_slice(self.0.to_le_bytes().get(..word.len()).unwrap());
-        }
-        Ok(buffer.len())
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn rogue(mode: &str) -> Image {
     build(&program("rogue-keep"), Some(("/rogue-mode", mode.as_bytes())))
 }
 
-/// An image with a file of 40 MiB that does not compress.
+/// An image with a file of 20 MiB that does not compress.
 pub(crate) fn large() -> Image {
     let mut word = 1_u64;
     let noise = std::iter::repeat_with(|| {
@@ -40,7 +40,7 @@ pub(crate) fn large() -> Image {
         word ^= word << 17;
         word.to_le_bytes()
     });
-    let noise: Vec<u8> = noise.take(40 * 1_024 * 1_024 / 8).flatten().collect();
+    let noise: Vec<u8> = noise.take(20 * 1_024 * 1_024 / 8).flatten().collect();
     build(&program("keep"), Some(("/noise", &noise)))
 }
 
