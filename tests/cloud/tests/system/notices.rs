@@ -135,7 +135,13 @@ async fn people_are_told_of_a_record_that_fails() {
     );
     // Whoever comes next sees that it was told, once that is written.
     let noted = async {
-        while system.ledger().await.unwrap().iter().any(|entry| entry["notified"] == 0) {
+        while system
+            .ledger()
+            .await
+            .unwrap()
+            .iter()
+            .any(|entry| entry.get("notified").is_some_and(|it| *it == 0))
+        {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
