@@ -32,11 +32,7 @@ docs: ## The API documentation
 deny: ## Licences, banned crates and sources of the dependencies
 	@scripts/deny
 
-<<<<<<< HEAD
-bench: build ## What verifying a document, deciding a step and running an agent cost (installs faketime)
-=======
-bench: ## What verifying, deciding and measuring cost (minutes; installs faketime, libssl-dev)
->>>>>>> wt-b
+bench: build ## What verifying, deciding, measuring and running an agent cost (minutes; installs faketime, libssl-dev)
 	@scripts/bench
 
 report-check: build ## The HTML reports in a browser: no request, accessible, readable (installs chromium)
