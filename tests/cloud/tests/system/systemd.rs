@@ -4,7 +4,7 @@ use crate::system::{LIMIT, System, options, seed_record};
 use bailey_local_cloud::local::Binaries;
 use std::{
     env, fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Command, Output},
     time::{Duration, Instant},
@@ -19,9 +19,13 @@ const ID: &str = "test-enclave-001";
 /// The tree of a distribution with systemd that scripts/setup made; none where that cannot be: making and
 /// booting one takes root.
 fn distribution() -> Option<PathBuf> {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     let found = env::var_os("BAILEY_SYSTEMD_ROOT").map(PathBuf::from).filter(|it| it.is_dir());
+    let found = found.filter(|_| is_root);
     if found.is_none() {
-        eprintln!("SKIPPED: no BAILEY_SYSTEMD_ROOT; run scripts/setup as root for this test");
+        eprintln!(
+            "SKIPPED: not root, or no BAILEY_SYSTEMD_ROOT; run scripts/setup as root for this test"
+        );
     }
     found
 }
