@@ -12,7 +12,7 @@
 //! | [`mod@ports`] | what the loop needs of the world, as traits |
 //! | [`hosts_table`], [`image`], [`parent`], [`attest`] | the adapters behind them |
 //! | [`nitro_cli`], [`pool`], [`vsock`], [`command`] | what those are made of |
-//! | [`herald`], [`helper`] | the service manager, and what only root may do |
+//! | [`herald`], [`mod@helper`] | the service manager, and what only root may do |
 //! | [`check`], [`status`] | what an operator asks |
 //! | [`config`], [`identity`], [`state`] | who and where this agent is, and what it remembers |
 

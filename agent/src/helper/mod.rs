@@ -6,7 +6,7 @@
 //! (`bailey-helper@.service`): at other times no process of ours runs as root.
 //!
 //! # Guarantees
-//! - The helper takes nothing but what [`Request::checked`] lets pass; programs and paths come from
+//! - The helper takes nothing but a few checked requests; programs and paths come from
 //!   root's own configuration file.
 //! - nitro-cli runs as the agent's user. A start is carried out under the lock that the agent waits for,
 //!   and finds an enclave that has the name already: asking twice starts one enclave.
