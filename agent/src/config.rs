@@ -1,6 +1,10 @@
 //! The agent's configuration: a TOML file, and the instance's user data over it.
 
-use crate::vsock::{Vsock, VsockFormError};
+use crate::{
+    helper::Helper,
+    pool::{Pool, applier::Applier},
+    vsock::{Vsock, VsockFormError},
+};
 use serde::Deserialize;
 use std::{fs, io, path::PathBuf, time::Duration};
 use toml::{Table, Value};
@@ -152,6 +156,26 @@ impl Config {
     /// How enclaves are reached.
     pub fn vsock(&self) -> Result<Vsock, ConfigError> {
         self.vsock.parse().map_err(|source| ConfigError::Vsock { source })
+    }
+
+    /// The helper, when one does what only root may.
+    #[must_use]
+    pub fn helper(&self) -> Option<Helper> {
+        self.helper.clone().map(|socket| Helper { socket })
+    }
+
+    /// The enclave pool, set up by this process unless a helper does that.
+    #[must_use]
+    pub fn pool(&self, helper: Option<Helper>) -> Pool {
+        let direct = || Applier::Direct {
+            file: self.allocator_file.clone(),
+            command: self.allocator_command.clone(),
+        };
+        Pool {
+            facts_root: self.facts_root.clone(),
+            applier: helper.map_or_else(direct, Applier::Helped),
+            most_regions: self.most_memory_regions,
+        }
     }
 
     /// How much the images in the cache may take, in bytes.

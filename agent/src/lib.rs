@@ -51,14 +51,13 @@ use bailey_attestation::{ChainCache, FingerprintError, RootFingerprint, TrustedR
 use bailey_runtime::{Shutdown, aws, calls::Calls};
 use command::CommandError;
 use config::{Config, ConfigError, ConfigFile};
-use helper::{Helper, HelperError};
+use helper::HelperError;
 use herald::Herald;
 use hosts_table::{DynamoHostsTable, Made};
 use identity::{Identity, Metadata, MetadataError};
 use image::{Cache, CacheError, ProgressBoard, S3Images};
 use nitro_cli::NitroCli;
 use parent::Parent;
-use pool::Pool;
 use state::{StateDir, StateError};
 use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 use supervisor::{About, Ending, Ports, supervise};
@@ -68,7 +67,7 @@ use tokio::{
 };
 
 /// Powering off only asks the system to.
-const POWEROFF_DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const POWEROFF_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs the agent until `shutdown` is requested, or until it powered off an instance that nobody
 /// wanted.
@@ -111,13 +110,8 @@ async fn ports(
 ) -> Result<RealPorts, RunError> {
     let sdk = aws::load(Some(&identity.region)).await;
     let cache = Cache::open(state.cache(), config.cache_limit_bytes())?;
-    let pool = Pool {
-        facts_root: config.facts_root.clone(),
-        allocator_file: config.allocator_file.clone(),
-        allocator_command: config.allocator_command.clone(),
-        helper: helper(config),
-        most_regions: config.most_memory_regions,
-    };
+    let helper = config.helper();
+    let pool = config.pool(helper.clone());
     let calls = Calls::default();
     let cli = NitroCli::plain(config.nitro_cli.clone());
     Ok(Ports {
@@ -131,7 +125,7 @@ async fn ports(
             made: Made::default(),
         }),
         images: Arc::new(S3Images::new(aws::counted_s3(&sdk, &calls), cache, progress)),
-        enclaves: Arc::new(Parent::new(cli, pool, state.start_lock(), helper(config))),
+        enclaves: Arc::new(Parent::new(cli, pool, state.start_lock(), helper)),
         responders: Arc::new(VsockResponders {
             vsock: config.vsock()?,
             roots: roots(config)?,
@@ -154,10 +148,6 @@ fn roots(config: &Config) -> Result<TrustedRoots, RunError> {
     Ok(TrustedRoots::only(vec![root]))
 }
 
-fn helper(config: &Config) -> Option<Helper> {
-    config.helper.clone().map(|socket| Helper { socket })
-}
-
 fn boot_id(config: &Config) -> Result<String, RunError> {
     let path = config.facts_root.join("proc/sys/kernel/random/boot_id");
     let text = fs::read_to_string(&path).map_err(|source| RunError::Read { path, source })?;
@@ -166,7 +156,7 @@ fn boot_id(config: &Config) -> Result<String, RunError> {
 
 async fn power_off(config: &Config) -> Result<(), RunError> {
     log::warn!("nobody wants this host, powering off");
-    let (success, said) = if let Some(helper) = helper(config) {
+    let (success, said) = if let Some(helper) = config.helper() {
         helper.power_off().await?
     } else {
         let output = command::run(&config.poweroff_command, POWEROFF_DEADLINE, None).await?;

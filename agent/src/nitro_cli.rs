@@ -22,8 +22,6 @@ const BOOT_UNIT: Duration = Duration::from_secs(90);
 const IMAGE_UNIT_BYTES: u64 = 6 * 1_024 * 1_024 * 1_024;
 const MEMORY_UNIT_MIB: u64 = 100 * 1_024;
 
-const RUN_ENCLAVE: &str = "run-enclave";
-
 /// An installed nitro-cli.
 #[derive(Clone, Debug)]
 pub struct NitroCli {
@@ -44,7 +42,8 @@ impl NitroCli {
 
     /// Every enclave of this parent.
     pub async fn describe(&self) -> Result<Vec<EnclaveInfo>, NitroCliError> {
-        let output = self.run("describe-enclaves", vec![], SHORT_DEADLINE, None).await?;
+        let output =
+            self.run(&self.run_by, "describe-enclaves", vec![], SHORT_DEADLINE, None).await?;
         parse::enclaves(&output.stdout)
             .map_err(|source| NitroCliError::Output { verb: "describe-enclaves", source })
     }
@@ -56,25 +55,27 @@ impl NitroCli {
         stdin: File,
     ) -> Result<RunningEnclave, NitroCliError> {
         let deadline = start_deadline(order);
-        let output = self.run(RUN_ENCLAVE, start_arguments(order), deadline, Some(stdin)).await?;
-        parse::started(&output.stdout)
-            .map_err(|source| NitroCliError::Output { verb: RUN_ENCLAVE, source })
+        let verb = "run-enclave";
+        let arguments = start_arguments(order);
+        let output = self.run(&self.started_by, verb, arguments, deadline, Some(stdin)).await?;
+        parse::started(&output.stdout).map_err(|source| NitroCliError::Output { verb, source })
     }
 
     /// Ends the enclave with this `EnclaveID`.
     pub async fn terminate(&self, nitro_id: &str) -> Result<(), NitroCliError> {
         let arguments = vec!["--enclave-id".to_owned(), nitro_id.to_owned()];
-        self.run("terminate-enclave", arguments, SHORT_DEADLINE, None).await.map(drop)
+        let verb = "terminate-enclave";
+        self.run(&self.run_by, verb, arguments, SHORT_DEADLINE, None).await.map(drop)
     }
 
     async fn run(
         &self,
+        by: &[String],
         verb: &'static str,
         arguments: Vec<String>,
         deadline: Duration,
         stdin: Option<File>,
     ) -> Result<Output, NitroCliError> {
-        let by = if verb == RUN_ENCLAVE { &self.started_by } else { &self.run_by };
         let own = [self.program.display().to_string(), verb.to_owned()];
         let command: Vec<String> = by.iter().cloned().chain(own).chain(arguments).collect();
         let output = command::run(&command, deadline, stdin)

@@ -23,7 +23,7 @@ mod simulation;
 
 use crate::{
     command::CommandError,
-    helper::{Helper, HelperError},
+    helper::HelperError,
     name::EnclaveName,
     ports::{Cause, EnclaveInfo, RoomOrder, Size},
 };
@@ -42,12 +42,8 @@ use std::{
 pub struct Pool {
     /// Where sysfs and procfs lie: `/` on a real parent.
     pub facts_root: PathBuf,
-    /// The allocator's configuration file.
-    pub allocator_file: PathBuf,
-    /// The command that makes the allocator read it.
-    pub allocator_command: Vec<String>,
-    /// The helper that does both, when this process has no right to.
-    pub helper: Option<Helper>,
+    /// Who gives the allocator its file.
+    pub applier: Applier,
     /// The most memory regions that the hypervisor takes for an enclave, where that is known.
     pub most_regions: Option<u64>,
 }
@@ -104,7 +100,7 @@ impl Pool {
             memory_mib = plan.request.memory_mib, pages = plan.request.pages.to_string().as_str();
             "setting up the enclave pool"
         );
-        let (success, said) = self.applier().apply(&plan.allocator_file()).await?;
+        let (success, said) = self.applier.apply(&plan.allocator_file()).await?;
         // The shortage is the better explanation, so it is looked for first.
         let held = plan::check_applied(&self.facts()?, plan, self.most_regions)
             .map_err(|shortage| RoomError::Applied { shortage, said: said.clone() })?;
@@ -113,14 +109,6 @@ impl Pool {
         }
         note(plan, &held);
         Ok(())
-    }
-
-    pub(crate) fn applier(&self) -> Applier {
-        let direct = || Applier::Direct {
-            file: self.allocator_file.clone(),
-            command: self.allocator_command.clone(),
-        };
-        self.helper.clone().map_or_else(direct, Applier::Helped)
     }
 
     fn facts(&self) -> Result<HostFacts, RoomError> {
@@ -243,10 +231,11 @@ mod tests {
         let words = ["cp", "-r", &path("outcome/."), &path("root")];
         let pool = Pool {
             facts_root: dir.path().join("root"),
-            allocator_file: dir.path().join("allocator.yaml"),
-            allocator_command: words.map(str::to_owned).into(),
+            applier: Applier::Direct {
+                file: dir.path().join("allocator.yaml"),
+                command: words.map(str::to_owned).into(),
+            },
             most_regions: None,
-            helper: None,
         };
         (dir, pool)
     }
@@ -273,12 +262,14 @@ mod tests {
     async fn the_pool_is_planned_once_for_all_that_fits_in_the_coordinators_order() {
         let booted = Tree::of("m6i.4xlarge");
         let file = "---\nmemory_mib: 1536\ncpu_pool: 1-6,9-14\n";
-        let (_dir, pool) = parent(&booted, &after(&booted, file));
+        let (dir, pool) = parent(&booted, &after(&booted, file));
         let order = order(&[("a", 10, 512), ("b", 8, 512), ("c", 2, 512)]);
         pool.make_room(&[], &order).await.unwrap();
-        assert_eq!(std::fs::read_to_string(&pool.allocator_file).unwrap(), file);
+        let path = dir.path().join("allocator.yaml");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), file);
         // It serves, so the allocator is not run again.
-        let pool = Pool { allocator_command: vec!["false".to_owned()], ..pool };
+        let applier = Applier::Direct { file: path, command: vec!["false".to_owned()] };
+        let pool = Pool { applier, ..pool };
         pool.make_room(&[], &order).await.unwrap();
     }
 
@@ -298,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn what_this_host_cannot_hold_is_refused_before_the_allocator_runs() {
         let booted = Tree::of("m5.xlarge");
-        let (_dir, pool) = parent(&booted, &booted);
+        let (dir, pool) = parent(&booted, &booted);
         for (cpu_count, code, said) in [
             (
                 6,
@@ -316,14 +307,14 @@ mod tests {
             let err = pool.make_room(&[], &order(&[("a", cpu_count, 512)])).await.unwrap_err();
             assert_eq!((err.code(), bailey_runtime::chain(&err)), (code, said.to_owned()));
         }
-        assert!(!pool.allocator_file.exists());
+        assert!(!dir.path().join("allocator.yaml").exists());
     }
 
     #[tokio::test]
     async fn a_pool_that_enclaves_run_in_is_not_changed() {
         let booted = Tree::of("m6i.4xlarge");
         let tree = after(&booted, "---\nmemory_mib: 1536\ncpu_pool: 1-2,9-10\n");
-        let (_dir, pool) = parent(&tree, &tree);
+        let (dir, pool) = parent(&tree, &tree);
         let running = EnclaveInfo {
             name: "other".to_owned(),
             nitro_id: "i-1-enc1".to_owned(),
@@ -340,6 +331,6 @@ mod tests {
             "the pool cannot change while an enclave runs (1 do): needs 4 vCPUs, 2 of the 4 in the enclave \
              pool are free"
         );
-        assert!(!pool.allocator_file.exists());
+        assert!(!dir.path().join("allocator.yaml").exists());
     }
 }

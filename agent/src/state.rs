@@ -43,13 +43,13 @@ impl StateDir {
     /// Where images are cached.
     #[must_use]
     pub fn cache(&self) -> PathBuf {
-        self.root.join("cache")
+        cache_below(&self.root)
     }
 
     /// The file that nitro-cli holds while it starts an enclave.
     #[must_use]
     pub fn start_lock(&self) -> PathBuf {
-        self.root.join("start.lock")
+        start_lock_below(&self.root)
     }
 
     /// What an agent has written down below `root`, also while it runs.
@@ -117,6 +117,16 @@ fn memories(root: &Path) -> Result<Vec<Memory>, StateError> {
         memories.extend(remembered(&path));
     }
     Ok(memories)
+}
+
+/// Where images are cached by an agent whose directory is `root`.
+pub(crate) fn cache_below(root: &Path) -> PathBuf {
+    root.join("cache")
+}
+
+/// The file that nitro-cli holds while it starts an enclave for such an agent.
+pub(crate) fn start_lock_below(root: &Path) -> PathBuf {
+    root.join("start.lock")
 }
 
 const VERSION: &str = "desired-version";

@@ -2,13 +2,14 @@
 
 use super::{Answer, Checked, Request};
 use crate::{
+    POWEROFF_DEADLINE,
     command::{self, CommandError, Output},
     config::Config,
     name::EnclaveName,
     nitro_cli::{NitroCli, NitroCliError},
     parent::{Parent, ParentError},
-    pool::Pool,
     ports::{Cause, Enclaves, Image, StartOrder},
+    state::{cache_below, start_lock_below},
 };
 use bailey_model::{PcrSet, failure::FailureCode};
 use std::{
@@ -20,8 +21,6 @@ use tokio::{task::spawn_blocking, time::timeout};
 /// A request is a line, and it is there when the helper is started.
 const MOST_ASKED: u64 = 64 * 1_024;
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-/// Powering off only asks the system to.
-const POWEROFF_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Serves the one request that comes on standard input.
 pub async fn serve(config: &Config) -> Result<(), ServeError> {
@@ -51,7 +50,7 @@ async fn answer(config: &Config, line: &[u8]) -> Answer {
         Ok(request) => request,
         Err(error) => return Answer::Refused { why: format!("not a request: {error}") },
     };
-    match request.checked(&config.state_dir.join("cache")) {
+    match request.checked(&cache_below(&config.state_dir)) {
         Err(refusal) => Answer::Refused { why: refusal.to_string() },
         Ok(Checked::PowerOff) => {
             let ran = command::run(&config.poweroff_command, POWEROFF_DEADLINE, None).await;
@@ -75,7 +74,7 @@ async fn apply(config: &Config, allocator_yaml: &str) -> Answer {
         }
         Err(error) => return parent_failed(&error),
     }
-    match pool(config).applier().apply(allocator_yaml).await {
+    match config.pool(None).applier.apply(allocator_yaml).await {
         Ok((success, said)) => Answer::Ran { success, said },
         Err(error) => failed(&error, None),
     }
@@ -113,17 +112,7 @@ fn parent(config: &Config, name: Option<&EnclaveName>) -> Parent {
         started_by: scope.unwrap_or_else(|| as_agent.clone()),
         run_by: as_agent,
     };
-    Parent::new(cli, pool(config), config.state_dir.join("start.lock"), None)
-}
-
-fn pool(config: &Config) -> Pool {
-    Pool {
-        facts_root: config.facts_root.clone(),
-        allocator_file: config.allocator_file.clone(),
-        allocator_command: config.allocator_command.clone(),
-        helper: None,
-        most_regions: config.most_memory_regions,
-    }
+    Parent::new(cli, config.pool(None), start_lock_below(&config.state_dir), None)
 }
 
 fn ran_or_failed(ran: Result<Output, CommandError>) -> Answer {

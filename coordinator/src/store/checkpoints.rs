@@ -3,7 +3,10 @@
 use super::StoreError;
 use crate::streams::Checkpoint;
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use bailey_runtime::items::{Item, from_item, to_item};
+use bailey_runtime::{
+    chain,
+    items::{Item, from_item, to_item},
+};
 
 /// The checkpoint of one stream. Keys: `pk` = `stream#<ARN>`, `sk` = `checkpoint`.
 ///
@@ -34,7 +37,11 @@ impl Checkpoints {
             .send()
             .await
             .map_err(StoreError::call("read", self.place()))?;
-        Ok(output.item.and_then(|item| from_item(item).ok()))
+        let read = output.item.map(from_item).transpose();
+        Ok(read.unwrap_or_else(|error| {
+            log::warn!(place = self.place().as_str(), error = chain(&error); "checkpoint is damaged and counts as none");
+            None
+        }))
     }
 
     /// Writes the checkpoint.

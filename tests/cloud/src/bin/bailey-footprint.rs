@@ -183,16 +183,10 @@ impl Agent {
     /// When the process was started, in milliseconds since 1970.
     fn started_ms(&self) -> Result<u64, Failed> {
         let ticks = self.stat()?.get(19).copied().unwrap_or_default();
-        let stat = text("/proc/stat".into())?;
-        let boot = stat.lines().find_map(|line| line.strip_prefix("btime "));
-        let boot: u64 = boot.and_then(|text| text.trim().parse().ok()).unwrap_or_default();
-        // `btime` is in whole seconds; what is lost there is found by the clock that counts from boot.
         let uptime = text("/proc/uptime".into())?;
         let uptime = uptime.split_whitespace().next().unwrap_or_default().replace('.', "");
         let uptime_ms = uptime.parse::<u64>().unwrap_or_default() * 10;
-        let exact_boot = bailey_runtime::now().0.saturating_sub(uptime_ms);
-        let boot_ms =
-            if exact_boot.abs_diff(boot * 1_000) < 2_000 { exact_boot } else { boot * 1_000 };
+        let boot_ms = bailey_runtime::now().0.saturating_sub(uptime_ms);
         Ok(boot_ms + ticks * 10)
     }
 

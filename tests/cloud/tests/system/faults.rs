@@ -44,16 +44,11 @@ async fn an_agent_whose_table_is_gone_looks_after_its_enclave_and_reports_later(
     assert_eq!(system.beat(&host).await.unwrap().unwrap().at, beat.at);
 
     system.wire().unwrap().calm();
-    let reports = async {
-        loop {
-            let observed = system.observed(&host).await.unwrap().unwrap();
-            if observed.assignments.iter().any(|assignment| assignment.restarts == 1) {
-                return;
-            }
-            tokio::time::sleep(LOOK_PERIOD).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, reports).await.expect("the restart is reported");
+    system
+        .reports(&host, "the restart is reported", |observed| {
+            observed.assignments.iter().any(|assignment| assignment.restarts == 1)
+        })
+        .await;
     system.reaches("alone", "DEPLOYED").await;
     let beats = async {
         while system.beat(&host).await.unwrap().unwrap().at <= beat.at {

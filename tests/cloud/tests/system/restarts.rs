@@ -1,6 +1,6 @@
 //! Programs that are killed at the worst moment.
 
-use crate::system::{LIMIT, System, record, seed_record};
+use crate::system::{System, record, seed_record};
 use bailey_local_cloud::{ec2::FaultKind, local::Record};
 use bailey_model::{S3Location, report::Report};
 use nix::sys::signal::{Signal, kill};
@@ -136,18 +136,11 @@ async fn an_agent_that_is_killed_adopts_the_running_enclave() {
         })
         .await;
     // The new agent reports only when it has seen what should run here and what does.
-    let reported = async {
-        loop {
-            let observed = system.observed(&host).await.unwrap().unwrap();
-            if observed.reported_at > before.reported_at {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, reported).await.expect("the new agent reports");
-
-    let after = system.observed(&host).await.unwrap().unwrap();
+    let after = system
+        .reports(&host, "the new agent reports", |observed| {
+            observed.reported_at > before.reported_at
+        })
+        .await;
     assert_eq!(after.assignments[0].enclave, before.assignments[0].enclave);
     assert_eq!(after.assignments[0].restarts, 0);
     let simulation = system.simulation().await.unwrap();

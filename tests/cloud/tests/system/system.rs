@@ -7,6 +7,7 @@ use bailey_local_cloud::{
     local::{LocalCloud, Options, Record, light_measurements},
     processes::LiveProcess,
 };
+use bailey_model::hosts::Observed;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, ops::Deref, time::Duration};
@@ -88,6 +89,25 @@ impl System {
             Ok(found) => found.record,
             Err(error) => panic!("{error}\n{}", self.logs()),
         }
+    }
+
+    /// Waits until a host's report is as wanted.
+    pub(crate) async fn reports(
+        &self,
+        host: &str,
+        what: &str,
+        wanted: impl Fn(&Observed) -> bool,
+    ) -> Observed {
+        let reported = async {
+            loop {
+                let observed = self.observed(host).await.unwrap().unwrap();
+                if wanted(&observed) {
+                    return observed;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, reported).await.expect(what)
     }
 
     /// Waits until the record is as wanted.

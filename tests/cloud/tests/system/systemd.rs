@@ -6,7 +6,7 @@ use std::{
     env, fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -73,7 +73,9 @@ impl Parents {
 
     /// Runs a command in the container of the one instance that lives, and expects it to work.
     async fn run(&self, command: &[&str]) -> String {
-        let output = self.try_run(command).await;
+        let init = self.init().await;
+        let inside = ["-t", &init, "-m", "-u", "-i", "-n", "-p", "-C", "--"];
+        let output = Command::new("nsenter").args(inside).args(command).output().unwrap();
         assert!(output.status.success(), "{command:?}: {output:?}\n{}", self.system.logs());
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
@@ -95,12 +97,6 @@ impl Parents {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
-    }
-
-    async fn try_run(&self, command: &[&str]) -> Output {
-        let init = self.init().await;
-        let inside = ["-t", &init, "-m", "-u", "-i", "-n", "-p", "-C", "--"];
-        Command::new("nsenter").args(inside).args(command).output().unwrap()
     }
 
     async fn property(&self, name: &str) -> String {
