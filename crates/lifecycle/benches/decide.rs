@@ -1,7 +1,7 @@
 //! What a decision costs, in CPU time: parsing a record as it was read, and naming the next step.
 //!
 //! A deploy, a renewal, a pause, a resumption and a destruction are gone through step by step; every
-//! decision on the way is made many times, and each is given its best round.
+//! decision on the way is made many times, in several laps, and each is given its best round.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,16 +18,44 @@ use serde_json::json;
 use std::{collections::BTreeMap, hint::black_box, process::ExitCode, time::Duration};
 use world::{World, record_with};
 
-const ROUNDS: u32 = 20;
-const CALLS: u32 = 50;
+const LAPS: u32 = 8;
+const ROUNDS: u32 = 10;
+const CALLS: u32 = 20;
 
 /// The promise: no decision but a judgement, which is a verification, costs more.
 const GOAL_US: f64 = 20.0;
 
-/// The dearest decision of each kind, in microseconds.
-type Costs = BTreeMap<&'static str, f64>;
+/// What each decision of one life cost, in microseconds, in their order.
+type Costs = Vec<(&'static str, f64)>;
 
 fn main() -> ExitCode {
+    // All laps make the same decisions, so the best of each is free of what else the machine did.
+    let mut best = one_life();
+    for _ in 1..LAPS {
+        let lap = one_life();
+        assert!(lap.iter().map(|(kind, _)| kind).eq(best.iter().map(|(kind, _)| kind)));
+        for (best, (_, us)) in best.iter_mut().zip(lap) {
+            best.1 = best.1.min(us);
+        }
+    }
+    let mut dearest = BTreeMap::<&str, f64>::new();
+    for (kind, us) in best {
+        let of_kind = dearest.entry(kind).or_default();
+        *of_kind = of_kind.max(us);
+    }
+    for (kind, us) in &dearest {
+        println!("{kind:<24} {us:>8.1} us");
+    }
+    let judgement = dearest.remove(JUDGE).unwrap_or_default();
+    let decision = dearest.into_values().fold(0.0, f64::max);
+    let verdict = if decision <= GOAL_US { "met" } else { "MISSED" };
+    println!("dearest decision {decision:.1} us, at most {GOAL_US}: {verdict}");
+    println!("decide: dearest_us={decision:.1} judgement_us={judgement:.1}");
+    if decision <= GOAL_US { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A deploy, a renewal, a pause, a resumption and a destruction.
+fn one_life() -> Costs {
     let mut world = World::with_record(record_with(&json!({ "debug_mode": false })));
     let mut costs = Costs::new();
     run(&mut world, &mut costs);
@@ -38,18 +66,7 @@ fn main() -> ExitCode {
         run(&mut world, &mut costs);
     }
     assert_eq!(world.status(), "DESTROYED");
-    for (kind, us) in &costs {
-        println!("{kind:<24} {us:>8.1} us");
-    }
-    let dearest = |judges: bool| {
-        let of_kind = costs.iter().filter(|(kind, _)| (**kind == JUDGE) == judges);
-        of_kind.map(|(_, us)| *us).fold(0.0, f64::max)
-    };
-    let decision = dearest(false);
-    let verdict = if decision <= GOAL_US { "met" } else { "MISSED" };
-    println!("dearest decision {decision:.1} us, at most {GOAL_US}: {verdict}");
-    println!("decide: dearest_us={decision:.1} judgement_us={:.1}", dearest(true));
-    if decision <= GOAL_US { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    costs
 }
 
 const JUDGE: &str = "save (with a judgement)";
@@ -62,8 +79,7 @@ fn run(world: &mut World, costs: &mut Costs) {
             let (kind, us) = measured(world);
             let moved = world.step(false);
             let kind = if !waited && is_reporting(world) { JUDGE } else { kind };
-            let dearest = costs.entry(kind).or_default();
-            *dearest = dearest.max(us);
+            costs.push((kind, us));
             if !moved {
                 break;
             }
