@@ -1,11 +1,7 @@
 //! `bailey-agent check`: whether this parent has what enclaves need, and what to do about what it lacks.
 
 use crate::{
-    command::{self, CommandError},
-    config::Config,
-    identity::Metadata,
-    nitro_cli::NitroCli,
-    pool::facts::HostFacts,
+    command, config::Config, identity::Metadata, nitro_cli::NitroCli, pool::facts::HostFacts,
 };
 use nix::{
     sys::statvfs::statvfs,
@@ -16,8 +12,8 @@ use tokio::time::timeout;
 
 /// How long the metadata service may take; it answers within milliseconds where there is one.
 const METADATA_DEADLINE: Duration = Duration::from_secs(5);
-/// nitro-cli only prints its version.
-const VERSION_DEADLINE: Duration = Duration::from_secs(10);
+/// timedatectl asks a service, which may have to start.
+const CLOCK_DEADLINE: Duration = Duration::from_secs(10);
 /// What the parent needs beside its enclaves, in MiB: see [`crate::pool::plan`].
 const LEAST_FREE_DISK_MIB: u64 = 1_024;
 
@@ -104,10 +100,8 @@ fn writable(path: &Path) -> Result<(), String> {
 }
 
 async fn nitro_cli(config: &Config) -> Result<String, String> {
-    let command = [config.nitro_cli.display().to_string(), "--version".to_owned()];
-    let ran = command::run(&command, VERSION_DEADLINE, None).await;
-    let output = ran.map_err(|error: CommandError| bailey_runtime::chain(&error))?;
-    if output.success { Ok(output.stdout.trim().to_owned()) } else { Err(output.last_words()) }
+    let version = NitroCli::plain(config.nitro_cli.clone()).version().await;
+    version.map_err(|error| bailey_runtime::chain(&error))
 }
 
 async fn listed(config: &Config) -> Result<String, String> {
@@ -153,7 +147,7 @@ async fn clock(root: &Path) -> Result<String, String> {
         return Ok("set by systemd-timesyncd".to_owned());
     }
     let command = ["chronyc", "-c", "tracking"].map(str::to_owned);
-    let ran = command::run(&command, VERSION_DEADLINE, None).await;
+    let ran = command::run(&command, CLOCK_DEADLINE, None).await;
     match ran {
         Ok(output) if output.success && !output.stdout.contains("Not synchronised") => {
             Ok("set by chronyd".to_owned())

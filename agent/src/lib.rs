@@ -13,6 +13,7 @@
 //! | [`hosts_table`], [`image`], [`parent`], [`attest`] | the adapters behind them |
 //! | [`nitro_cli`], [`pool`], [`vsock`], [`command`] | what those are made of |
 //! | [`herald`], [`mod@helper`] | the service manager, and what only root may do |
+//! | `clock`, `announcements` | what has to be right before anything begins, and what EC2 says of the instance |
 //! | [`check`], [`status`] | what an operator asks |
 //! | [`config`], [`identity`], [`state`] | who and where this agent is, and what it remembers |
 
@@ -21,6 +22,7 @@ mod announcements;
 pub mod assignment;
 pub mod attest;
 pub mod check;
+mod clock;
 pub mod command;
 pub mod config;
 mod files;
@@ -48,7 +50,7 @@ pub mod vsock;
 
 use attest::VsockResponders;
 use bailey_attestation::{ChainCache, FingerprintError, RootFingerprint, TrustedRoots};
-use bailey_runtime::{Shutdown, aws, calls::Calls};
+use bailey_runtime::{Shutdown, aws, calls::Calls, skew::Skew};
 use command::CommandError;
 use config::{Config, ConfigError, ConfigFile};
 use helper::HelperError;
@@ -85,7 +87,13 @@ pub async fn run(file: ConfigFile, mut shutdown: Shutdown) -> Result<(), RunErro
     let state = StateDir::open(config.state_dir.clone())?;
     let progress = ProgressBoard::default();
     let (announce, announced) = watch::channel(None);
-    let ports = Ports { announced, ..ports(&config, &identity, &state, progress.clone()).await? };
+    let skew = Skew::default();
+    let ports = ports(&config, &identity, &state, progress.clone(), &skew).await?;
+    let ports = Ports { announced, ..ports };
+    tokio::select! {
+        () = clock::wait_until_right(&*ports.table, &skew, ports.herald) => {}
+        () = shutdown.requested() => return Ok(()),
+    }
     let mut beside = JoinSet::new();
     beside.spawn(announcements::watch(metadata, announce));
     let about =
@@ -107,6 +115,7 @@ async fn ports(
     identity: &Identity,
     state: &StateDir,
     progress: ProgressBoard,
+    skew: &Skew,
 ) -> Result<RealPorts, RunError> {
     let sdk = aws::load(Some(&identity.region)).await;
     let cache = Cache::open(state.cache(), config.cache_limit_bytes())?;
@@ -114,11 +123,12 @@ async fn ports(
     let pool = config.pool(helper.clone());
     let calls = Calls::default();
     let cli = NitroCli::plain(config.nitro_cli.clone());
+    note_version(&cli);
     Ok(Ports {
         herald: Herald::of_service_manager(),
         announced: supervisor::nothing_announced(),
         table: Arc::new(DynamoHostsTable {
-            client: aws::dynamodb(&sdk, &calls),
+            client: aws::timed_dynamodb(&sdk, &calls, skew),
             table: config.hosts_table.clone(),
             instance_arn: identity.instance_arn.clone(),
             calls: calls.clone(),
@@ -135,6 +145,17 @@ async fn ports(
             timeout: Duration::from_secs(config.attest_timeout_s),
         }),
     })
+}
+
+/// Tells the log which nitro-cli there is, beside the work: nothing waits for it.
+fn note_version(cli: &NitroCli) {
+    let cli = cli.clone();
+    tokio::spawn(async move {
+        match cli.version().await {
+            Ok(version) => log::info!(version = version.as_str(); "nitro-cli found"),
+            Err(error) => log::warn!(error = bailey_runtime::chain(&error); "nitro-cli not found"),
+        }
+    });
 }
 
 /// AWS's root, or the one in the configured file and no other.

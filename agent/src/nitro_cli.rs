@@ -3,16 +3,22 @@
 //! # Assumptions
 //! The caller makes one call at a time; see [`crate::parent`].
 
-pub mod codes;
-pub mod parse;
-
 use crate::{
     command::{self, CommandError, Output},
     ports::{Cause, EnclaveInfo, StartOrder},
 };
 use bailey_model::{failure::FailureCode, hosts::RunningEnclave};
-use parse::OutputError;
-use std::{fs::File, path::PathBuf, time::Duration};
+use bailey_nitro_cli::{
+    answers::{self, OutputError},
+    codes,
+    refusal::{self, MOST_LOG_BYTES},
+};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Describing and terminating are a few messages between local processes.
 const SHORT_DEADLINE: Duration = Duration::from_secs(30);
@@ -31,20 +37,22 @@ pub struct NitroCli {
     pub started_by: Vec<String>,
     /// What everything else is run by.
     pub run_by: Vec<String>,
+    /// Whether the error logs that it names are read here; not by root, for they are nitro-cli's word.
+    pub reads_logs: bool,
 }
 
 impl NitroCli {
     /// The program, run by nothing else.
     #[must_use]
     pub fn plain(program: PathBuf) -> Self {
-        Self { program, started_by: Vec::new(), run_by: Vec::new() }
+        Self { program, started_by: Vec::new(), run_by: Vec::new(), reads_logs: true }
     }
 
     /// Every enclave of this parent.
     pub async fn describe(&self) -> Result<Vec<EnclaveInfo>, NitroCliError> {
         let output =
             self.run(&self.run_by, "describe-enclaves", vec![], SHORT_DEADLINE, None).await?;
-        parse::enclaves(&output.stdout)
+        answers::enclaves(&output.stdout)
             .map_err(|source| NitroCliError::Output { verb: "describe-enclaves", source })
     }
 
@@ -58,7 +66,16 @@ impl NitroCli {
         let verb = "run-enclave";
         let arguments = start_arguments(order);
         let output = self.run(&self.started_by, verb, arguments, deadline, Some(stdin)).await?;
-        parse::started(&output.stdout).map_err(|source| NitroCliError::Output { verb, source })
+        answers::started(&output.stdout).map_err(|source| NitroCliError::Output { verb, source })
+    }
+
+    /// Which version it is, as it says.
+    pub async fn version(&self) -> Result<String, NitroCliError> {
+        let output = self.run(&self.run_by, "--version", vec![], SHORT_DEADLINE, None).await?;
+        let known = answers::version(&output.stdout);
+        known.map(|(major, minor, patch)| format!("{major}.{minor}.{patch}")).ok_or_else(|| {
+            NitroCliError::Output { verb: "--version", source: OutputError::Version }
+        })
     }
 
     /// Ends the enclave with this `EnclaveID`.
@@ -81,7 +98,11 @@ impl NitroCli {
         let output = command::run(&command, deadline, stdin)
             .await
             .map_err(|source| NitroCliError::Command { verb, source })?;
-        if output.success { Ok(output) } else { Err(refusal(verb, &output)) }
+        if output.success {
+            return Ok(output);
+        }
+        let refused = refused(verb, &output);
+        Err(if self.reads_logs { refused.explained() } else { refused })
     }
 }
 
@@ -109,15 +130,40 @@ pub(crate) fn start_deadline(order: &StartOrder) -> Duration {
     BOOT_UNIT.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX))
 }
 
-fn refusal(verb: &'static str, output: &Output) -> NitroCliError {
-    match parse::error_blocks(&output.stderr).into_iter().next() {
-        Some(cause) => NitroCliError::Refused { verb, code: cause.code, text: cause.text },
+fn refused(verb: &'static str, output: &Output) -> NitroCliError {
+    match refusal::error_blocks(&output.stderr).into_iter().next() {
+        Some(cause) => {
+            NitroCliError::Refused { verb, code: cause.code, text: cause.text, log: cause.log }
+        }
         None => NitroCliError::Unexplained {
             verb,
             status: output.status.clone(),
             said: output.last_words(),
         },
     }
+}
+
+/// The root cause in an error log that nitro-cli named, to be put behind its text; empty when the log has
+/// none or cannot be read, for the text says something by itself.
+///
+/// Only for a process that may read no more than nitro-cli may: its words name the file.
+pub(crate) fn root_cause(log: &Path) -> String {
+    match read_log(log) {
+        Ok(text) => {
+            refusal::root_cause(&text).map(|cause| format!(": {cause}")).unwrap_or_default()
+        }
+        Err(error) => {
+            log::warn!(log = log.display().to_string(), error = error.to_string(); "error log not read");
+            String::new()
+        }
+    }
+}
+
+fn read_log(log: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MOST_LOG_BYTES).unwrap_or(u64::MAX);
+    File::open(log)?.take(most).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Why nitro-cli did not do it.
@@ -148,6 +194,8 @@ pub enum NitroCliError {
         code: u8,
         /// nitro-cli's words.
         text: String,
+        /// The log file with the root cause.
+        log: Option<PathBuf>,
     },
     /// It failed without one.
     #[error("nitro-cli {verb} failed ({status}): {said}")]
@@ -159,6 +207,16 @@ pub enum NitroCliError {
         /// The last line that it wrote.
         said: String,
     },
+}
+
+impl NitroCliError {
+    /// The same, with the root cause from the log that nitro-cli named.
+    pub(crate) fn explained(mut self) -> Self {
+        if let Self::Refused { text, log: Some(log), .. } = &mut self {
+            text.push_str(&root_cause(log));
+        }
+        self
+    }
 }
 
 impl Cause for NitroCliError {
@@ -211,7 +269,7 @@ mod tests {
     fn the_first_error_is_the_reason() {
         let stderr = "[ E27 ] Insufficient memory\n\n[ E39 ] Enclave process connection failure\n";
         let output = Output { stderr: stderr.to_owned(), ..Output::default() };
-        let err = refusal("run-enclave", &output);
+        let err = refused("run-enclave", &output);
         assert_eq!(err.to_string(), "nitro-cli run-enclave failed with E27: Insufficient memory");
         assert_eq!(err.code(), FailureCode::InsufficientHostResources);
         assert_eq!(err.hint(), codes::hint(27));
@@ -224,11 +282,28 @@ mod tests {
             stderr: "error: unexpected argument\n\n".to_owned(),
             ..Output::default()
         };
-        let err = refusal("run-enclave", &output);
+        let err = refused("run-enclave", &output);
         assert_eq!(
             err.to_string(),
             "nitro-cli run-enclave failed (exit status: 2): error: unexpected argument"
         );
         assert_eq!(err.code(), FailureCode::EnclaveStartFailed);
+    }
+
+    #[test]
+    fn the_root_cause_is_taken_from_the_log_that_nitro_cli_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("err.log");
+        let stderr = |log: &Path| {
+            format!("[ E29 ] Ioctl failure\n\nerror log found at \"{}\"\n", log.display())
+        };
+        std::fs::write(&log, "  Subactions:\n    Failed to run\n    No such region\n").unwrap();
+        let said = |log: &Path| {
+            let output = Output { stderr: stderr(log), ..Output::default() };
+            refused("run-enclave", &output).explained().to_string()
+        };
+        let short = "nitro-cli run-enclave failed with E29: Ioctl failure";
+        assert_eq!(said(&log), format!("{short}: No such region"));
+        assert_eq!(said(&dir.path().join("none.log")), short);
     }
 }

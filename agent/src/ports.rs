@@ -9,6 +9,7 @@ use bailey_model::{
     failure::{Failure, FailureCode},
     hosts::{Beat, Desired, EifSource, Observed, RunningEnclave},
 };
+pub use bailey_nitro_cli::EnclaveInfo;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, error::Error, future::Future, path::PathBuf};
 
@@ -154,31 +155,6 @@ pub struct AttestOrder {
     pub debug: bool,
     /// The measurements that the document must show; not looked at in debug mode.
     pub measurements: PcrSet,
-}
-
-/// One enclave, as `nitro-cli describe-enclaves` shows it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct EnclaveInfo {
-    /// The name that it was given; not unique.
-    pub name: String,
-    /// nitro-cli's `EnclaveID`.
-    pub nitro_id: String,
-    /// The vsock context id.
-    pub cid: u32,
-    /// vCPUs that it took from the pool.
-    pub cpu_count: u32,
-    /// Memory that it took from the pool, in MiB; may exceed what was asked.
-    pub memory_mib: u32,
-    /// Whether it runs, rather than being about to be gone.
-    pub running: bool,
-}
-
-impl EnclaveInfo {
-    /// What reports say of it.
-    #[must_use]
-    pub fn as_running(&self) -> RunningEnclave {
-        RunningEnclave { nitro_id: self.nitro_id.clone(), cid: self.cid }
-    }
 }
 
 /// The enclaves with names of ours, by name.

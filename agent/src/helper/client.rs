@@ -2,10 +2,11 @@
 
 use super::{Answer, Request};
 use crate::{
-    nitro_cli::{codes, start_deadline},
+    nitro_cli::{root_cause, start_deadline},
     ports::{Cause, StartOrder},
 };
 use bailey_model::{failure::FailureCode, hosts::RunningEnclave};
+use bailey_nitro_cli::codes;
 use std::{io, path::PathBuf, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -79,8 +80,12 @@ impl Helper {
 
 fn unexpected(answer: Answer) -> HelperError {
     match answer {
-        Answer::Failed { code, message, nitro_cli } => {
-            HelperError::Failed { code, message, nitro_cli }
+        Answer::Failed { code, mut message, nitro_cli } => {
+            // Read here, with this process's rights: the helper is root, and the path nitro-cli's word.
+            if let Some(log) = nitro_cli.as_ref().and_then(|refusal| refusal.log.as_deref()) {
+                message.push_str(&root_cause(log));
+            }
+            HelperError::Failed { code, message, nitro_cli: nitro_cli.map(|refusal| refusal.code) }
         }
         Answer::Refused { why } => HelperError::Refused { why },
         Answer::Ran { said, .. } => HelperError::Refused { why: said },

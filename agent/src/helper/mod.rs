@@ -72,14 +72,23 @@ pub enum Answer {
         code: FailureCode,
         /// Why.
         message: String,
-        /// The number of nitro-cli's error, when it was one.
-        nitro_cli: Option<u8>,
+        /// What nitro-cli said, when it was nitro-cli that failed.
+        nitro_cli: Option<NitroCliRefusal>,
     },
     /// It is nothing that the helper does.
     Refused {
         /// Why.
         why: String,
     },
+}
+
+/// An error of nitro-cli.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct NitroCliRefusal {
+    /// Its number.
+    pub code: u8,
+    /// The log file that nitro-cli named, for whoever may read what nitro-cli may.
+    pub log: Option<PathBuf>,
 }
 
 /// A request that may be carried out.

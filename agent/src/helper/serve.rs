@@ -1,6 +1,6 @@
 //! The helper itself: one request on standard input, one answer on standard output.
 
-use super::{Answer, Checked, Request};
+use super::{Answer, Checked, NitroCliRefusal, Request};
 use crate::{
     POWEROFF_DEADLINE,
     command::{self, CommandError, Output},
@@ -111,6 +111,7 @@ fn parent(config: &Config, name: Option<&EnclaveName>) -> Parent {
         program: config.nitro_cli.clone(),
         started_by: scope.unwrap_or_else(|| as_agent.clone()),
         run_by: as_agent,
+        reads_logs: false,
     };
     Parent::new(cli, config.pool(None), start_lock_below(&config.state_dir), None)
 }
@@ -126,13 +127,15 @@ fn ran_or_failed(ran: Result<Output, CommandError>) -> Answer {
     }
 }
 
-fn failed(error: &impl Cause, nitro_cli: Option<u8>) -> Answer {
+fn failed(error: &impl Cause, nitro_cli: Option<NitroCliRefusal>) -> Answer {
     Answer::Failed { code: error.code(), message: bailey_runtime::chain(error), nitro_cli }
 }
 
 fn parent_failed(error: &ParentError) -> Answer {
     let nitro_cli = match error {
-        ParentError::NitroCli(NitroCliError::Refused { code, .. }) => Some(*code),
+        ParentError::NitroCli(NitroCliError::Refused { code, log, .. }) => {
+            Some(NitroCliRefusal { code: *code, log: log.clone() })
+        }
         _ => None,
     };
     failed(error, nitro_cli)

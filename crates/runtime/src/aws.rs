@@ -3,7 +3,7 @@
 //! Region, credentials and endpoints come from the SDK's own chain (environment, profile,
 //! instance), so that a local cloud needs nothing but `AWS_ENDPOINT_URL` and its siblings.
 
-use crate::calls::Calls;
+use crate::{calls::Calls, skew::Skew};
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use std::time::Duration;
 
@@ -33,6 +33,13 @@ pub async fn load(region: Option<&str>) -> SdkConfig {
 pub fn dynamodb(config: &SdkConfig, calls: &Calls) -> aws_sdk_dynamodb::Client {
     let builder = aws_sdk_dynamodb::config::Builder::from(config).interceptor(calls.clone());
     aws_sdk_dynamodb::Client::from_conf(builder.build())
+}
+
+/// As [`dynamodb`], and its answers tell how far the clock is off.
+#[must_use]
+pub fn timed_dynamodb(config: &SdkConfig, calls: &Calls, skew: &Skew) -> aws_sdk_dynamodb::Client {
+    let builder = aws_sdk_dynamodb::config::Builder::from(config).interceptor(calls.clone());
+    aws_sdk_dynamodb::Client::from_conf(builder.interceptor(skew.clone()).build())
 }
 
 /// An S3 client; with an endpoint of one's own, buckets are part of the path and not of the host

@@ -6,6 +6,7 @@ pub mod aws;
 pub mod calls;
 pub mod items;
 pub mod logging;
+pub mod skew;
 
 use bailey_model::UnixMillis;
 use std::{error::Error, fmt::Write as _, io, time::SystemTime};

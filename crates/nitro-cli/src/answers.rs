@@ -1,11 +1,8 @@
-//! What nitro-cli prints, as values. Pure.
+//! The JSON that nitro-cli prints.
 //!
-//! The JSON is that of nitro-cli's `json_output.rs`; fields that are not needed are not looked at,
-//! so that newer versions may add some. Errors are blocks on standard error: `[ Exx ] text`, a
-//! line with a link, and the path of a log file. One failed command can print several, of which
-//! the first is the cause and the last gives the exit code.
+//! It is that of nitro-cli's `json_output.rs`; fields that are not needed are not looked at, so that newer
+//! versions may add some.
 
-use crate::ports::EnclaveInfo;
 use bailey_model::hosts::RunningEnclave;
 use bailey_vsock::{Cid, CidError};
 use serde::Deserialize;
@@ -36,26 +33,39 @@ pub fn started(stdout: &str) -> Result<RunningEnclave, OutputError> {
     Ok(RunningEnclave { nitro_id: started.id, cid: cid(started.cid)? })
 }
 
-/// The error blocks in nitro-cli's standard error, in the order in which they were printed.
+/// The version in the answer of `--version`, as in `Nitro CLI 1.4.2`; `None` when there is none.
 #[must_use]
-pub fn error_blocks(stderr: &str) -> Vec<ErrorBlock> {
-    stderr
-        .lines()
-        .filter_map(|line| {
-            let (code, text) = line.trim().strip_prefix("[ E")?.split_once(" ]")?;
-            let number = code.parse().ok().filter(|_| code.len() == 2)?;
-            Some(ErrorBlock { code: number, text: text.trim().to_owned() })
-        })
-        .collect()
+pub fn version(stdout: &str) -> Option<(u32, u32, u32)> {
+    let version =
+        stdout.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let mut numbers = version.split(['.', '-', '+']).map(str::parse);
+    let mut next = || numbers.next()?.ok();
+    Some((next()?, next()?, next().unwrap_or(0)))
 }
 
-/// One error as nitro-cli prints it.
+/// One enclave, as `describe-enclaves` shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ErrorBlock {
-    /// The number after `E`, 0 to 99.
-    pub code: u8,
-    /// The text after it.
-    pub text: String,
+pub struct EnclaveInfo {
+    /// The name that it was given; not unique.
+    pub name: String,
+    /// nitro-cli's `EnclaveID`.
+    pub nitro_id: String,
+    /// The vsock context id.
+    pub cid: u32,
+    /// vCPUs that it took from the pool.
+    pub cpu_count: u32,
+    /// Memory that it took from the pool, in MiB; may exceed what was asked.
+    pub memory_mib: u32,
+    /// Whether it runs, rather than being about to be gone.
+    pub running: bool,
+}
+
+impl EnclaveInfo {
+    /// What reports say of it.
+    #[must_use]
+    pub fn as_running(&self) -> RunningEnclave {
+        RunningEnclave { nitro_id: self.nitro_id.clone(), cid: self.cid }
+    }
 }
 
 #[derive(Deserialize)]
@@ -106,6 +116,9 @@ pub enum OutputError {
         /// The parser's reason.
         source: serde_json::Error,
     },
+    /// It names no version.
+    #[error("nitro-cli names no version")]
+    Version,
 }
 
 #[cfg(test)]
@@ -157,25 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn every_error_block_is_read_and_the_cause_comes_first() {
-        let stderr = "Start allocating memory...\n\
-            [ E27 ] Insufficient memory available. User provided `memory` is 4096 MB\n\n\
-            For more details, please visit https://docs.aws.amazon.com/…/cli-errors.html#E27\n\n\
-            If you open a support ticket, please provide the error log found at \"/var/log/x.log\"\n\
-            Failed connections: 1\n\
-            [ E39 ] Enclave process connection failure. Such error appears when…\n";
-        let blocks = error_blocks(stderr);
-        assert_eq!(blocks.iter().map(|block| block.code).collect::<Vec<_>>(), [27, 39]);
-        assert_eq!(
-            blocks[0].text,
-            "Insufficient memory available. User provided `memory` is 4096 MB"
-        );
+    fn the_version_is_read() {
+        assert_eq!(version("Nitro CLI 1.4.2\n"), Some((1, 4, 2)));
+        assert_eq!(version("nitro-cli 2.0-rc1"), Some((2, 0, 0)));
+        assert_eq!(version("nitro-cli"), None);
     }
 
     proptest! {
         #[test]
-        fn no_output_makes_the_parsers_panic(text in "(\\[ E[0-9]{0,3} \\]|[\\[\\]{}:,\"a-z0-9\n ]){0,40}") {
-            let _ = (enclaves(&text), started(&text), error_blocks(&text));
+        fn no_output_makes_the_parsers_panic(text in "[\\[\\]{}:,.\"a-zA-Z0-9\n ]{0,60}") {
+            let _ = (enclaves(&text), started(&text), version(&text));
         }
     }
 }
