@@ -1,4 +1,4 @@
-//! Addresses and the attestation protocol spoken between a parent and its enclave.
+//! Addresses and the protocols spoken between a parent and its enclave.
 //!
 //! Pure but for the few functions that take a [`Read`](std::io::Read) or [`Write`](std::io::Write):
 //! no sockets, no clock, no async runtime. Whoever does their own I/O uses the parsing functions
@@ -10,12 +10,17 @@
 //! several in a row, each answered before the next is read. A [`frame`] is a big-endian 32-bit
 //! length and that many bytes of JSON: an [`AttestRequest`] of at most [`MAX_REQUEST_LEN`] bytes,
 //! an [`AttestResponse`] of at most [`MAX_RESPONSE_LEN`].
+//!
+//! # The workload protocol, version 1
+//!
+//! What the enclave's workload prints, what becomes of it and how it is: see [`workload`].
 
 mod cid;
 pub mod connect;
 pub mod frame;
 mod request;
 mod response;
+pub mod workload;
 
 pub use cid::{Cid, CidError};
 pub use request::{AttestRequest, MAX_NONCE_LEN, RequestError};
