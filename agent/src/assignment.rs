@@ -15,6 +15,7 @@ use crate::{
     name::EnclaveName,
     ports::{Image, Size},
     restart::RestartHistory,
+    workload::Finding,
 };
 use bailey_model::{
     UnixMillis,
@@ -80,6 +81,8 @@ pub struct Unit {
     pub work: Option<(WorkId, Work)>,
     /// The phase that the log was last told.
     pub noted: Option<HostPhase>,
+    /// What was found out about the workload of the enclave that runs, or ran last.
+    pub finding: Finding,
 }
 
 /// What the coordinator wants of an assignment.
@@ -281,6 +284,10 @@ impl Unit {
                 _ => None,
             },
             restarts: *restarts,
+            health: match &self.stage {
+                Stage::Started(_) => self.finding.health.clone(),
+                _ => None,
+            },
         }
     }
 }

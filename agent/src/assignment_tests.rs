@@ -39,6 +39,7 @@ fn unit(wanted: Wanted, stage: Stage, work: Option<(WorkId, Work)>) -> Unit {
         stage,
         work,
         noted: None,
+        finding: Finding::default(),
     }
 }
 

@@ -54,6 +54,11 @@ pub struct Config {
     pub unassigned_poweroff_s: u64,
     /// How much the images in the cache may take, in MiB.
     pub cache_limit_mib: u64,
+    /// How often workloads are asked how they are, in seconds.
+    pub health_period_s: u64,
+    /// What groups of CloudWatch Logs are called before the enclave's id, as `/aws/ec2/enclave/`; output goes
+    /// to the journal alone when absent.
+    pub log_group_prefix: Option<String>,
 }
 
 impl Default for Config {
@@ -84,6 +89,8 @@ impl Default for Config {
             attest_timeout_s: 60,
             unassigned_poweroff_s: 900,
             cache_limit_mib: 8_192,
+            health_period_s: 30,
+            log_group_prefix: None,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     name::EnclaveName,
     ports::{AttestOrder, EnclaveInfo, FetchOrder, Image, Inventory, RoomOrder, StartOrder},
     transition::{adopt, apply, crashed, note_phase, resume, revive},
+    workload::{Findings, Running},
 };
 use bailey_model::{
     UnixMillis,
@@ -141,6 +142,31 @@ impl Host {
             self.vanished(&name, now);
         }
         true
+    }
+
+    /// Takes in what was found out about the workloads of the enclaves that run.
+    pub fn hear(&mut self, findings: &Findings) {
+        for unit in self.units.values_mut() {
+            if let Stage::Started(enclave) = &unit.stage
+                && let Some(finding) = findings.get(&enclave.nitro_id)
+            {
+                unit.finding.clone_from(finding);
+            }
+        }
+    }
+
+    /// Whose enclaves run.
+    #[must_use]
+    pub fn running(&self) -> Vec<Running> {
+        let running = |unit: &Unit| match &unit.stage {
+            Stage::Started(enclave) => Some(Running {
+                enclave_id: unit.memory.assignment.enclave_id.clone(),
+                generation: unit.memory.assignment.generation,
+                enclave: enclave.clone(),
+            }),
+            _ => None,
+        };
+        self.units.values().filter_map(running).collect()
     }
 
     /// Takes in that the enclaves could not be listed.

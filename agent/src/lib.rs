@@ -12,6 +12,7 @@
 //! | [`mod@ports`] | what the loop needs of the world, as traits |
 //! | [`hosts_table`], [`image`], [`parent`], [`attest`] | the adapters behind them |
 //! | [`nitro_cli`], [`pool`], [`vsock`], [`command`] | what those are made of |
+//! | [`workload`] | what workloads print, and how they are |
 //! | [`herald`], [`mod@helper`] | the service manager, and what only root may do |
 //! | `clock`, `announcements` | what has to be right before anything begins, and what EC2 says of the instance |
 //! | [`check`], [`status`] | what an operator asks |
@@ -47,10 +48,12 @@ mod testing;
 mod transition;
 pub mod upkeep;
 pub mod vsock;
+pub mod workload;
 
 use attest::VsockResponders;
+use aws_config::SdkConfig;
 use bailey_attestation::{ChainCache, FingerprintError, RootFingerprint, TrustedRoots};
-use bailey_runtime::{Shutdown, aws, calls::Calls, skew::Skew};
+use bailey_runtime::{Shutdown, aws, calls::Calls, logs::Logs, signed::ClientError, skew::Skew};
 use command::CommandError;
 use config::{Config, ConfigError, ConfigFile};
 use helper::HelperError;
@@ -67,6 +70,7 @@ use tokio::{
     sync::watch,
     task::{JoinError, JoinSet},
 };
+use workload::Workloads;
 
 /// Powering off only asks the system to.
 pub(crate) const POWEROFF_DEADLINE: Duration = Duration::from_mins(1);
@@ -87,8 +91,9 @@ pub async fn run(file: ConfigFile, mut shutdown: Shutdown) -> Result<(), RunErro
     let state = StateDir::open(config.state_dir.clone())?;
     let progress = ProgressBoard::default();
     let (announce, announced) = watch::channel(None);
-    let skew = Skew::default();
-    let ports = ports(&config, &identity, &state, progress.clone(), &skew).await?;
+    let (skew, calls) = (Skew::default(), Calls::default());
+    let sdk = aws::load(Some(&identity.region)).await;
+    let ports = ports(&config, &identity, &state, progress.clone(), &sdk, &skew, &calls)?;
     let ports = Ports { announced, ..ports };
     tokio::select! {
         () = clock::wait_until_right(&*ports.table, &skew, ports.herald) => {}
@@ -96,6 +101,8 @@ pub async fn run(file: ConfigFile, mut shutdown: Shutdown) -> Result<(), RunErro
     }
     let mut beside = JoinSet::new();
     beside.spawn(announcements::watch(metadata, announce));
+    let workloads = listen_to_workloads(&config, &sdk, &calls, &mut beside)?;
+    let ports = Ports { workloads, ..ports };
     let about =
         About { agent_version: env!("CARGO_PKG_VERSION").to_owned(), boot_id: boot_id(&config)? };
     let host = state.host()?;
@@ -110,31 +117,57 @@ pub async fn run(file: ConfigFile, mut shutdown: Shutdown) -> Result<(), RunErro
 
 type RealPorts = Ports<DynamoHostsTable, S3Images, Parent, VsockResponders>;
 
-async fn ports(
+/// Begins to listen to whatever the supervisor will say that it runs.
+fn listen_to_workloads(
+    config: &Config,
+    sdk: &SdkConfig,
+    calls: &Calls,
+    beside: &mut JoinSet<()>,
+) -> Result<Workloads, RunError> {
+    let (workloads, running, found) = Workloads::channel();
+    let shipper = match &config.log_group_prefix {
+        None => None,
+        Some(prefix) => {
+            let logs = Logs::new(sdk, calls.clone())?;
+            let (shipper, work) = workload::ship(logs, prefix.clone());
+            beside.spawn(work);
+            Some(shipper)
+        }
+    };
+    let (vsock, state_dir) = (config.vsock()?, config.state_dir.clone());
+    let period = Duration::from_secs(config.health_period_s.max(1));
+    beside.spawn(async move {
+        workload::listen(vsock, &state_dir, period, shipper, running, found).await;
+    });
+    Ok(workloads)
+}
+
+fn ports(
     config: &Config,
     identity: &Identity,
     state: &StateDir,
     progress: ProgressBoard,
+    sdk: &SdkConfig,
     skew: &Skew,
+    calls: &Calls,
 ) -> Result<RealPorts, RunError> {
-    let sdk = aws::load(Some(&identity.region)).await;
     let cache = Cache::open(state.cache(), config.cache_limit_bytes())?;
     let helper = config.helper();
     let pool = config.pool(helper.clone());
-    let calls = Calls::default();
     let cli = NitroCli::plain(config.nitro_cli.clone());
     note_version(&cli);
     Ok(Ports {
         herald: Herald::of_service_manager(),
         announced: supervisor::nothing_announced(),
+        workloads: Workloads::unwatched(),
         table: Arc::new(DynamoHostsTable {
-            client: aws::timed_dynamodb(&sdk, &calls, skew),
+            client: aws::timed_dynamodb(sdk, calls, skew),
             table: config.hosts_table.clone(),
             instance_arn: identity.instance_arn.clone(),
             calls: calls.clone(),
             made: Made::default(),
         }),
-        images: Arc::new(S3Images::new(aws::counted_s3(&sdk, &calls), cache, progress)),
+        images: Arc::new(S3Images::new(aws::counted_s3(sdk, calls), cache, progress)),
         enclaves: Arc::new(Parent::new(cli, pool, state.start_lock(), helper)),
         responders: Arc::new(VsockResponders {
             vsock: config.vsock()?,
@@ -198,6 +231,9 @@ pub enum RunError {
     /// The helper did not power the instance off.
     #[error("cannot power off")]
     Helper(#[from] HelperError),
+    /// CloudWatch Logs cannot be used.
+    #[error("cannot send output to CloudWatch Logs")]
+    Logs(#[from] ClientError),
     /// The metadata service does not serve.
     #[error("cannot learn about this instance")]
     Metadata(#[from] MetadataError),

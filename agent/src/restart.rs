@@ -23,7 +23,7 @@ pub struct RestartHistory(Vec<UnixMillis>);
 pub enum Verdict {
     /// Start it again, not before this instant.
     RestartAt(UnixMillis),
-    /// The record's policy says that it is not to be started again.
+    /// The record's policy says that it is not to be started again after such an end.
     NotWanted,
     /// It ended too often.
     TooOften {
@@ -37,9 +37,10 @@ pub enum Verdict {
 impl RestartHistory {
     /// Judges an end that was noticed at `now`, and remembers the restart that it leads to.
     ///
-    /// nitro-cli does not tell how an enclave ended, so that each end counts as a failure.
-    pub fn judge(&mut self, policy: RestartPolicy, now: UnixMillis) -> Verdict {
-        if policy == RestartPolicy::Never {
+    /// nitro-cli does not tell how an enclave ended: each end counts as a failure, unless its workload said
+    /// before that it `succeeded`.
+    pub fn judge(&mut self, policy: RestartPolicy, succeeded: bool, now: UnixMillis) -> Verdict {
+        if policy == RestartPolicy::Never || (policy == RestartPolicy::OnFailure && succeeded) {
             return Verdict::NotWanted;
         }
         self.0.retain(|at| now.since(*at) < WINDOW);
@@ -69,27 +70,34 @@ mod tests {
         let mut history = RestartHistory::default();
         for seconds in [1, 2, 4, 8, 16] {
             let expected = Verdict::RestartAt(NOW.plus(Duration::from_secs(seconds)));
-            assert_eq!(history.judge(RestartPolicy::OnFailure, NOW), expected);
+            assert_eq!(history.judge(RestartPolicy::OnFailure, false, NOW), expected);
         }
         let expected = Verdict::TooOften { restarts: 5, within: WINDOW };
-        assert_eq!(history.judge(RestartPolicy::OnFailure, NOW), expected);
+        assert_eq!(history.judge(RestartPolicy::OnFailure, false, NOW), expected);
     }
 
     #[test]
     fn old_crashes_are_forgiven() {
         let mut history = RestartHistory::default();
         for _ in 0..5 {
-            history.judge(RestartPolicy::Always, NOW);
+            history.judge(RestartPolicy::Always, false, NOW);
         }
         let later = NOW.plus(WINDOW);
         let expected = Verdict::RestartAt(later.plus(FIRST_PAUSE));
-        assert_eq!(history.judge(RestartPolicy::Always, later), expected);
+        assert_eq!(history.judge(RestartPolicy::Always, false, later), expected);
     }
 
     #[test]
     fn never_means_never() {
-        let verdict = RestartHistory::default().judge(RestartPolicy::Never, NOW);
+        let verdict = RestartHistory::default().judge(RestartPolicy::Never, false, NOW);
         assert_eq!(verdict, Verdict::NotWanted);
+    }
+
+    #[test]
+    fn work_that_is_done_is_done_again_only_always() {
+        let judge = |policy| RestartHistory::default().judge(policy, true, NOW);
+        assert_eq!(judge(RestartPolicy::OnFailure), Verdict::NotWanted);
+        assert_eq!(judge(RestartPolicy::Always), Verdict::RestartAt(NOW.plus(FIRST_PAUSE)));
     }
 
     #[test]

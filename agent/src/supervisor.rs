@@ -19,6 +19,7 @@ use crate::{
     ports::{Cause, EnclaveInfo, Enclaves, HostsTable, Images, Responders, failure},
     state::StateDir,
     upkeep::{self, Complaint, ProgressSource},
+    workload::Workloads,
 };
 use bailey_model::{
     UnixMillis,
@@ -51,6 +52,8 @@ pub struct Ports<T, I, E, R> {
     pub herald: Herald,
     /// What EC2 has announced about the instance.
     pub announced: watch::Receiver<Option<String>>,
+    /// Who listens to the workloads.
+    pub workloads: Workloads,
 }
 
 /// For a host about which nothing is ever announced.
@@ -68,6 +71,7 @@ impl<T, I, E, R> Clone for Ports<T, I, E, R> {
             responders: Arc::clone(&self.responders),
             herald: self.herald,
             announced: self.announced.clone(),
+            workloads: self.workloads.clone(),
         }
     }
 }
@@ -182,6 +186,7 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
                 Some(done) = self.works.join_next() => self.done(done)?,
                 () = sleep_until(self.list_at), if !self.listing => self.list(),
                 () = changed(&mut self.ports.announced) => {}
+                () = changed(&mut self.ports.workloads.findings) => self.hear(),
                 () = sleep_until(pause_over) => {}
                 () = sleep_until(unassigned_at), if !ever_assigned => {
                     if self.host.is_unassigned() {
@@ -255,8 +260,18 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
             }
             changed
         });
+        let running = self.host.running();
+        self.ports.workloads.running.send_if_modified(|was| {
+            let changed = *was != running;
+            *was = running;
+            changed
+        });
         let settled = self.host.is_settled();
         self.settled.send_if_modified(|was| std::mem::replace(was, settled) != settled);
+    }
+
+    fn hear(&mut self) {
+        self.host.hear(&self.ports.workloads.findings.borrow_and_update());
     }
 
     fn desire(&mut self, desired: Desired) {
@@ -297,6 +312,8 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
         match listed {
             Ok(enclaves) => {
                 self.complaint.settle();
+                // How an enclave ended that is not in the list may just have been told.
+                self.hear();
                 if !self.host.listed(mark, enclaves, bailey_runtime::now()) {
                     self.list_at = Instant::now();
                 }
@@ -309,9 +326,9 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
     }
 }
 
-/// Waits until something is announced; for ever when nobody does any more.
-async fn changed(announced: &mut watch::Receiver<Option<String>>) {
-    if announced.changed().await.is_err() {
+/// Waits until something else is told; for ever when nobody tells anything any more.
+async fn changed<V>(told: &mut watch::Receiver<V>) {
+    if told.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
 }

@@ -151,6 +151,7 @@ impl Agent {
         let ports = Ports {
             herald: Herald::default(),
             announced: nothing_announced(),
+            workloads: Workloads::unwatched(),
             table: Arc::clone(world),
             images: Arc::clone(world),
             enclaves: Arc::clone(world),

@@ -7,6 +7,7 @@ use crate::{
     name::EnclaveName,
     ports::{EnclaveInfo, Inventory},
     restart::Verdict,
+    workload::Finding,
 };
 use bailey_model::{
     UnixMillis,
@@ -31,7 +32,15 @@ pub(crate) fn adopt(
         (None, Some(enclave)) => Stage::Started(enclave.as_running()),
         (None, None) => Stage::Accepted,
     };
-    let mut unit = Unit { name, memory, wanted: Wanted::End, stage, work: None, noted: None };
+    let mut unit = Unit {
+        name,
+        memory,
+        wanted: Wanted::End,
+        stage,
+        work: None,
+        noted: None,
+        finding: Finding::default(),
+    };
     match (&unit.stage, &unit.memory.enclave) {
         (Stage::Started(runs), remembered) if remembered.as_ref() != Some(runs) => {
             // Started by an agent that ended before it could write that down. When it remembered
@@ -78,6 +87,7 @@ pub(crate) fn apply(
                 inventory.insert(unit.name.clone(), info(unit, &enclave));
             }
             unit.memory.enclave = Some(enclave.clone());
+            unit.finding = Finding::default();
             unit.stage = Stage::Started(enclave);
         }
         Outcome::Attested(answer) => {
@@ -166,21 +176,27 @@ pub(crate) fn crashed(unit: &mut Unit, now: UnixMillis) {
         unit.stage = Stage::Stopped;
         return;
     }
-    let message = match unit.memory.history.judge(unit.memory.assignment.restart, now) {
+    let end = unit.finding.end.take();
+    let how = end.as_ref().map(|end| format!(": {}", end.how)).unwrap_or_default();
+    let (policy, succeeded) = (unit.memory.assignment.restart, end.is_some_and(|it| it.succeeded));
+    let message = match unit.memory.history.judge(policy, succeeded, now) {
         Verdict::RestartAt(until) => {
             unit.memory.restarts = unit.memory.restarts.saturating_add(1);
             log::warn!(
                 enclave_id = unit.memory.assignment.enclave_id.as_str(),
                 generation = unit.memory.assignment.generation.0,
                 restarts = unit.memory.restarts, pause_ms = until.since(now).as_millis();
-                "enclave ended by itself and is started again"
+                "enclave ended by itself and is started again{how}"
             );
             unit.stage = Stage::Resting { until };
             return;
         }
-        Verdict::NotWanted => "the enclave ended by itself, and its policy is `never`".to_owned(),
+        Verdict::NotWanted => {
+            let policy = policy.as_str();
+            format!("the enclave ended by itself, and its policy is `{policy}`{how}")
+        }
         Verdict::TooOften { restarts, within } => format!(
-            "the enclave ended by itself again after {restarts} restarts within {} s",
+            "the enclave ended by itself again after {restarts} restarts within {} s{how}",
             within.as_secs()
         ),
     };

@@ -1,7 +1,7 @@
 //! The `bailey` command line: asks for enclaves, shows what became of them, judges their proofs.
 //!
 //! It writes what a web app would write, the request on a record, and reads what the coordinator
-//! wrote, `events` in the ledger too; it needs neither of them to be reachable. `verify`, `eif measure` and `image` work offline.
+//! wrote, `events` in the ledger too, and `logs` what agents sent to CloudWatch Logs; it needs neither of them to be reachable. `verify`, `eif measure` and `image` work offline.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -42,7 +42,9 @@ mod watching;
 use clap::{Parser, Subcommand};
 use exit::{Advise, Exit, Outcome};
 use std::process::ExitCode;
-use verbs::{deploy, destroy, eif, events, image, ls, pause, report, resume, show, verify, watch};
+use verbs::{
+    deploy, destroy, eif, events, image, logs, ls, pause, report, resume, show, verify, watch,
+};
 
 /// A control plane for AWS Nitro Enclaves: deploy enclaves, watch them, check their proofs
 #[derive(Debug, Parser)]
@@ -96,6 +98,7 @@ enum Command {
     Events(events::Args),
     #[command(subcommand)]
     Image(image::Command),
+    Logs(logs::Args),
     Ls(ls::Args),
     Pause(pause::Args),
     Report(report::Args),
@@ -120,6 +123,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Eif(eif::Command::Publish(args)) => on_runtime(eif::publish::run(args, cloud)),
         Command::Events(args) => on_runtime(events::run(args, cloud)),
         Command::Image(command) => image::run(command),
+        Command::Logs(args) => on_runtime(logs::run(args, cloud)),
         Command::Ls(args) => on_runtime(ls::run(args, cloud)),
         Command::Pause(args) => on_runtime(pause::run(args, cloud)),
         Command::Report(args) => on_runtime(report::run(args, cloud)),

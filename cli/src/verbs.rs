@@ -6,6 +6,7 @@ pub(crate) mod destroy;
 pub(crate) mod eif;
 pub(crate) mod events;
 pub(crate) mod image;
+pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod pause;
 pub(crate) mod report;

@@ -37,6 +37,9 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// ARN of the SNS topic on which failed and degraded enclaves are told; nobody is when absent.
     pub notify_topic_arn: Option<String>,
+    /// What groups of CloudWatch Logs are called before the enclave's id, as `/aws/ec2/enclave/`: accepted
+    /// measurements are written there for older readers; nowhere when absent.
+    pub log_group_prefix: Option<String>,
     /// Types to fall back to, in this order, when EC2 has no capacity for the one asked for.
     #[serde(default)]
     pub fallback_types: Vec<InstanceType>,

@@ -7,7 +7,7 @@ use crate::{
     metrics::Metrics,
     notices::{Notices, Teller, Told},
     pace::Pace,
-    query::ClientError,
+    pcr_log::PcrLog,
     shortages::Shortages,
     sns::Topic,
     store::{Hosts, Images, Ledger, Records, Reports, StoreError},
@@ -15,7 +15,7 @@ use crate::{
     tick::Coordinator,
 };
 use aws_config::SdkConfig;
-use bailey_runtime::{aws, now};
+use bailey_runtime::{aws, logs::Logs, now, signed::ClientError};
 use std::{sync::Arc, time::Duration};
 
 /// Why the coordinator cannot do its work.
@@ -30,6 +30,9 @@ pub enum ConnectError {
     /// The web app's table cannot be used.
     #[error("cannot open the records")]
     Records(#[source] StoreError),
+    /// CloudWatch Logs cannot be used.
+    #[error("cannot prepare a client of CloudWatch Logs")]
+    Logs(#[source] ClientError),
     /// There can be no SNS client.
     #[error("cannot call SNS")]
     Sns(#[source] ClientError),
@@ -75,6 +78,13 @@ pub async fn connect(
             (notices, Some(Told { teller, ids }))
         }
     };
+    let pcr_log = match &config.log_group_prefix {
+        None => None,
+        Some(prefix) => {
+            let logs = Logs::new(sdk, calls.clone()).map_err(ConnectError::Logs)?;
+            Some(PcrLog { logs, prefix: prefix.clone() })
+        }
+    };
     let coordinator = Coordinator {
         config: config.lifecycle(version).map_err(ConnectError::Config)?,
         records,
@@ -90,6 +100,7 @@ pub async fn connect(
         looks: Pace::once_per(Duration::from_secs(config.ec2_interval_s)),
         metrics,
         notices,
+        pcr_log,
         memory: Memory::beginning(now(), longest_rest),
     };
     Ok((coordinator, told))

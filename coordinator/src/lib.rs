@@ -15,6 +15,7 @@
 //! | [`orphans`], [`suspects`] | instances that nobody counts on any more |
 //! | [`store`], [`ec2`], [`sns`] | tables, buckets, EC2 and a topic; the last two through [`query`] |
 //! | [`notices`] | what people are told |
+//! | [`pcr_log`] | what was measured, for older readers |
 //! | [`memory`], [`shortages`] | what is remembered to spare calls |
 //! | [`metrics`] | figures for operators |
 
@@ -29,6 +30,7 @@ pub mod metrics;
 pub mod notices;
 pub mod orphans;
 pub mod pace;
+pub mod pcr_log;
 pub mod query;
 pub mod queue;
 pub mod run;

@@ -1,8 +1,8 @@
 //! The one call that the coordinator makes to SNS.
 
-use crate::query::{self, ApiError, CallError, ClientError, Service, XmlError};
+use crate::query::{self, ApiError, CallError, Service, XmlError};
 use aws_config::SdkConfig;
-use bailey_runtime::calls::Calls;
+use bailey_runtime::{calls::Calls, signed::ClientError};
 use serde::Deserialize;
 
 static SNS: Service = Service {

@@ -6,6 +6,7 @@ use crate::{
     metrics::Metrics,
     notices::Notices,
     pace::Pace,
+    pcr_log::PcrLog,
     shortages::Shortages,
     store::{
         HostView, Hosts, Images, Ledger, Look, ReadRecord, Records, Reports, StoreError, Written,
@@ -57,6 +58,8 @@ pub struct Coordinator {
     pub metrics: Arc<Metrics>,
     /// Where what people should know goes.
     pub notices: Notices,
+    /// Where accepted measurements are written for older readers, when anywhere.
+    pub pcr_log: Option<PcrLog>,
     /// What this process remembers to spare calls; losing it costs nothing else.
     pub memory: Memory,
 }
@@ -569,6 +572,9 @@ impl Coordinator {
         let stored = self.reports.store(&judgement.report_key, &judgement.report).await;
         stored.map_err(TickError::Store)?;
         let Some(entry) = &seen.entry else { return Ok(Progress::Outdated) };
+        if let (Some(log), Some(attested)) = (&self.pcr_log, &judgement.attested) {
+            log.write(&entry.id, attested, now()).await;
+        }
         let next = outcome::report_stored(entry, &self.config, now());
         self.save(next, seen).await
     }

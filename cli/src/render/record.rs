@@ -73,8 +73,9 @@ fn indexes(pcrs: &PcrSet) -> String {
 }
 
 fn host(deployment: &Deployment) -> String {
-    let Deployment { host, instance_id, instance_type, availability_zone, enclave_cid, .. } =
-        deployment;
+    let Deployment {
+        host, instance_id, instance_type, availability_zone, enclave_cid, health, ..
+    } = deployment;
     let asked = deployment.requested_instance_type.as_ref();
     let launched = instance_type.as_ref().map(|launched| match asked {
         Some(asked) => format!("{launched} ({asked} was asked for)"),
@@ -86,6 +87,10 @@ fn host(deployment: &Deployment) -> String {
         ("zone", availability_zone.clone()),
         ("ARN", host.clone()),
         ("enclave CID", enclave_cid.map(|cid| cid.to_string())),
+        (
+            "workload",
+            health.as_ref().map(|it| format!("{}: {}, since {}", it.status, it.detail, it.since)),
+        ),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))
@@ -160,7 +165,9 @@ mod tests {
                 "deployment": {"host": "arn:aws:ec2:eu-west-1:1:instance/i-1",
                     "instance_id": "i-1", "instance_type": "m5.xlarge",
                     "requested_instance_type": "m5.large", "availability_zone": "eu-west-1a",
-                    "enclave_cid": 16, "warnings": ["m5.large cannot host enclaves"],
+                    "enclave_cid": 16, "health": {"status": "unhealthy",
+                        "detail": "HTTP status 500", "since": "2025-01-01T12:30:00Z"},
+                    "warnings": ["m5.large cannot host enclaves"],
                     "phases": {"ACCEPTED": "2025-01-01T12:00:01Z",
                         "RUNNING": "2025-01-01T12:00:05Z", "BOOTING": "2025-01-01T12:00:01.5Z"}},
                 "attestation": {"verdict": "verified", "pcrs": {"0": pcr}, "pcr_source": "record",
@@ -194,6 +201,7 @@ Host
   zone         eu-west-1a
   ARN          arn:aws:ec2:eu-west-1:1:instance/i-1
   enclave CID  16
+  workload     unhealthy: HTTP status 500, since 2025-01-01T12:30:00Z
 
 Phases      BEGAN  TOOK  AT
   ACCEPTED  +0.0s  0.5s  2025-01-01T12:00:01Z

@@ -2,14 +2,14 @@
 
 mod xml;
 
-use crate::query::{self, CallError, ClientError, Service, XmlError};
+use crate::query::{self, CallError, Service, XmlError};
 use aws_config::SdkConfig;
 use bailey_lifecycle::{
     InstanceState,
     launch::{LaunchRefused, LaunchRequest, Launched, TAG_DEPLOYMENT},
     orphan::Claimed,
 };
-use bailey_runtime::calls::Calls;
+use bailey_runtime::{calls::Calls, signed::ClientError};
 use std::{collections::HashMap, ops::Deref};
 
 /// EC2, at the version whose calls and answers are spoken here.

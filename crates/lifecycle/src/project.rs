@@ -7,7 +7,7 @@ use crate::{
 use bailey_model::{
     Status, UnixMillis,
     hosts::{HostPhase, ObservedAssignment},
-    projection::{AttestationView, Deployment, ProgressView, Projection, phase_times},
+    projection::{AttestationView, Deployment, HealthView, ProgressView, Projection, phase_times},
 };
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -155,6 +155,7 @@ fn deployment(
         availability_zone: host.map(|host| host.availability_zone.clone()),
         enclave_cid: assignment.and_then(|a| a.enclave.as_ref()).map(|enclave| enclave.cid),
         restarts: assignment.map(|a| a.restarts).filter(|restarts| *restarts > 0),
+        health: assignment.and_then(|a| a.health.as_ref()).map(HealthView::from),
         phases: phase_times(&phases),
         progress: progress(entry, assignment, view),
         warnings: promotion

@@ -140,6 +140,9 @@ impl Observed {
             if let Some(enclave) = &mut assignment.enclave {
                 cut(&mut enclave.nitro_id, MAX_NAME_BYTES);
             }
+            if let Some(health) = &mut assignment.health {
+                cut(&mut health.detail, MAX_NAME_BYTES);
+            }
             assignment.failure = assignment.failure.take().map(Failure::bounded);
         }
         self
@@ -173,6 +176,20 @@ pub struct ObservedAssignment {
     /// How often the enclave was started again.
     #[serde(default)]
     pub restarts: u32,
+    /// What the image's probe of its workload found last; absent when it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<WorkloadHealth>,
+}
+
+/// How a workload is, as the program that started it in the enclave finds it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WorkloadHealth {
+    /// Whether it answers as its image says.
+    pub healthy: bool,
+    /// What was seen when this became so, in words.
+    pub detail: String,
+    /// Since when, by the parent's clock.
+    pub since: UnixMillis,
 }
 
 /// A running enclave as nitro-cli names it.
@@ -295,6 +312,11 @@ mod tests {
             answer: Some(Answer { sequence: 1, document: vec![0; 300_000].into() }),
             failure: Some(failure),
             restarts: 0,
+            health: Some(WorkloadHealth {
+                healthy: false,
+                detail: text.clone(),
+                since: UnixMillis(0),
+            }),
         };
         let observed = Observed {
             agent_version: text,

@@ -6,7 +6,7 @@
 use crate::{
     Generation, PcrSet, UnixMillis,
     failure::{Failure, FailureCode},
-    hosts::FetchProgress,
+    hosts::{FetchProgress, WorkloadHealth},
     report::{PcrSource, Verdict},
 };
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,25 @@ impl Projection {
     }
 }
 
+/// How a workload is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct HealthView {
+    /// `healthy` or `unhealthy`.
+    pub status: String,
+    /// What was seen when it became so.
+    pub detail: String,
+    /// Since when: RFC 3339.
+    pub since: String,
+}
+
+impl From<&WorkloadHealth> for HealthView {
+    fn from(health: &WorkloadHealth) -> Self {
+        let status = if health.healthy { "healthy" } else { "unhealthy" };
+        let WorkloadHealth { detail, since, .. } = health;
+        Self { status: status.to_owned(), detail: detail.clone(), since: since.to_string() }
+    }
+}
+
 /// Where an enclave runs and how it came there.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Deployment {
@@ -75,6 +94,9 @@ pub struct Deployment {
     /// How often the enclave ended by itself and was started again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
+    /// What the image's probe of its workload found last, by the parent's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthView>,
     /// When each phase was first entered: phase to RFC 3339 time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub phases: BTreeMap<String, String>,

@@ -99,9 +99,22 @@ pub enum RestartPolicy {
     Always,
     /// Report it as failed.
     Never,
-    /// Start it again. nitro-cli does not tell how an enclave ended, so each end counts as a failure.
+    /// Start it again, unless its workload said that it was done. nitro-cli does not tell how an enclave
+    /// ended, so that each other end counts as a failure.
     #[default]
     OnFailure,
+}
+
+impl RestartPolicy {
+    /// The text in records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Never => "never",
+            Self::OnFailure => "on-failure",
+        }
+    }
 }
 
 /// vCPUs an enclave can have: the largest types have 192.

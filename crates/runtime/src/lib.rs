@@ -6,6 +6,8 @@ pub mod aws;
 pub mod calls;
 pub mod items;
 pub mod logging;
+pub mod logs;
+pub mod signed;
 pub mod skew;
 
 use bailey_model::UnixMillis;

@@ -127,6 +127,7 @@ impl World {
             answer,
             failure,
             restarts: restarts + u32::from(deed == Deed::Restarts),
+            health: None,
         }
     }
 }

@@ -435,6 +435,7 @@ impl World {
                     }),
                     failure: None,
                     restarts,
+                    health: None,
                 };
                 change(&mut observed);
                 observed

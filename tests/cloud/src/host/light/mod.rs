@@ -20,6 +20,7 @@ use bailey_agent::{
     image::ProgressBoard,
     state::{StateDir, StateError},
     supervisor::{About, Ending, Ports, nothing_announced, supervise},
+    workload::Workloads,
 };
 use bailey_model::PcrSet;
 use bailey_runtime::{chain, now};
@@ -93,6 +94,7 @@ impl LightHost {
         let ports = Ports {
             herald: Herald::default(),
             announced: nothing_announced(),
+            workloads: Workloads::unwatched(),
             table: Arc::new(LightTable::new(light, &config, facts, powered.clone())),
             images: Arc::clone(&machine),
             enclaves: Arc::clone(&machine),

@@ -1,0 +1,68 @@
+//! What was measured, as an older web app looks for it: lines `[PCR] PCR0: <hex>` in the enclave's log group.
+//!
+//! They are written after a document was accepted, to a stream that no parent may write; agents take such
+//! words out of what workloads print.
+
+use bailey_lifecycle::ledger::Attested;
+use bailey_model::{EnclaveId, UnixMillis};
+use bailey_runtime::logs::{LogEvent, Logs, group};
+
+/// The stream; the others of a group are the agents'.
+const STREAM: &str = "attestation";
+
+/// CloudWatch Logs, as far as the coordinator writes there.
+#[derive(Debug)]
+pub struct PcrLog {
+    /// The service.
+    pub logs: Logs,
+    /// What groups are called before the enclave's id.
+    pub prefix: String,
+}
+
+impl PcrLog {
+    /// Writes what a document proved. It is for readers only: what cannot be written is logged.
+    pub async fn write(&self, id: &EnclaveId, attested: &Attested, now: UnixMillis) {
+        let group = group(&self.prefix, id.as_str());
+        if let Err(error) = self.logs.put(&group, STREAM, &lines(attested, now)).await {
+            let error = bailey_runtime::chain(&error);
+            log::warn!(enclave_id = id.as_str(), error = error.as_str(); "PCR lines not written");
+        }
+    }
+}
+
+fn lines(attested: &Attested, now: UnixMillis) -> Vec<LogEvent> {
+    let line = |(index, value)| LogEvent {
+        timestamp: now.0,
+        message: format!("[PCR] PCR{index}: {value}"),
+    };
+    attested.pcrs.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bailey_model::{
+        Pcr,
+        report::{PcrSource, Verdict},
+    };
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn each_register_has_a_line_of_the_form_that_is_looked_for() {
+        let attested = Attested {
+            verdict: Verdict::Verified,
+            pcrs: BTreeMap::from([(0, Pcr([0xab; 48])), (8, Pcr([1; 48]))]),
+            pcr_source: PcrSource::Record,
+            verified_at: UnixMillis(5),
+            module_id: "i-1-enc1".to_owned(),
+            report: "s3://reports/1".to_owned(),
+        };
+        let messages: Vec<String> =
+            lines(&attested, UnixMillis(9)).into_iter().map(|line| line.message).collect();
+        let expected = [
+            format!("[PCR] PCR0: {}", "ab".repeat(48)),
+            format!("[PCR] PCR8: {}", "01".repeat(48)),
+        ];
+        assert_eq!(messages, expected);
+    }
+}
