@@ -1,8 +1,6 @@
 //! `bailey-agent check`: whether this parent has what enclaves need, and what to do about what it lacks.
 
-use crate::{
-    command, config::Config, identity::Metadata, nitro_cli::NitroCli, pool::facts::HostFacts,
-};
+use crate::{command, config::Config, identity::Metadata, pool::facts::HostFacts};
 use nix::{
     sys::statvfs::statvfs,
     unistd::{AccessFlags, access},
@@ -100,12 +98,12 @@ fn writable(path: &Path) -> Result<(), String> {
 }
 
 async fn nitro_cli(config: &Config) -> Result<String, String> {
-    let version = NitroCli::plain(config.nitro_cli.clone()).version().await;
+    let version = config.nitro_cli().version().await;
     version.map_err(|error| bailey_runtime::chain(&error))
 }
 
 async fn listed(config: &Config) -> Result<String, String> {
-    let listed = NitroCli::plain(config.nitro_cli.clone()).describe().await;
+    let listed = config.nitro_cli().describe().await;
     listed
         .map(|enclaves| format!("{} run", enclaves.len()))
         .map_err(|error| bailey_runtime::chain(&error))

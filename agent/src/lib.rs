@@ -154,7 +154,7 @@ fn ports(
     let cache = Cache::open(state.cache(), config.cache_limit_bytes())?;
     let helper = config.helper();
     let pool = config.pool(helper.clone());
-    let cli = NitroCli::plain(config.nitro_cli.clone());
+    let cli = config.nitro_cli();
     note_version(&cli);
     Ok(Ports {
         herald: Herald::of_service_manager(),

@@ -92,7 +92,9 @@ fn announced(entry: &Entry, view: &View<'_>) -> Option<Entry> {
     let text = view.observed?.announced.as_ref()?;
     let host = entry.state.host()?;
     let is_known = entry.notice.as_ref().is_some_and(|it| it.instance_id == host.instance_id);
-    if is_known { None } else { noticed(entry, &host.instance_id, text, view.now) }
+    // In the host's words, and said to be so: a parent may put there what it likes.
+    let text = format!("its host says: {text}");
+    if is_known { None } else { noticed(entry, &host.instance_id, &text, view.now) }
 }
 
 /// Whether the next step is not the first attempt at what it does.

@@ -284,6 +284,12 @@ impl LocalCloud {
         running.filter_map(|process| Some((process.first_below(&hosts)?, process))).collect()
     }
 
+    /// The directory of a host, by its instance's id: what its image and its agent wrote.
+    #[must_use]
+    pub fn host_dir(&self, instance_id: &str) -> PathBuf {
+        self.state.join("hosts").join(instance_id)
+    }
+
     /// The command line, which shows and checks what an enclave's owner sees.
     #[must_use]
     pub fn cli(&self) -> &Path {
