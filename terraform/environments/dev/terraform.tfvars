@@ -9,8 +9,7 @@ keeps_data         = false
 # The web app's table, when it exists: scripts/connect-table dev TABLE checks it, and enables its stream.
 existing_dynamodb_table_name = null
 
-# Set by scripts/build-and-publish in image.auto.tfvars, when the first image is built.
-# ami_id = "ami-…"
+# scripts/build-and-publish writes release_sha256 and ami_id into release.auto.tfvars.
 
 coordinator_settings = {
   deploy_timeout_s  = 1200

@@ -21,7 +21,7 @@ module "installation" {
   ami_id                          = var.ami_id
   release                         = var.release
   architecture                    = var.architecture
-  agent_sha256                    = var.agent_sha256
+  release_sha256                  = var.release_sha256
   availability_zones              = var.availability_zones
   network                         = var.network
   cidr                            = var.cidr

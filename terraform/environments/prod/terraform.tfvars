@@ -9,8 +9,7 @@ report_lock_days   = 365
 # The web app's table, when it exists: scripts/connect-table prod TABLE checks it, and enables its stream.
 existing_dynamodb_table_name = null
 
-# Set by scripts/build-and-publish in image.auto.tfvars, when the first image is built.
-# ami_id = "ami-…"
+# scripts/build-and-publish writes release_sha256 and ami_id into release.auto.tfvars.
 
 # Whoever is to be told; each address has to confirm.
 alarm_emails = []

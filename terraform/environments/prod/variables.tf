@@ -42,10 +42,15 @@ variable "architecture" {
   default     = "x86_64"
 }
 
-variable "agent_sha256" {
-  description = "SHA-256 of the agent's released archive, which the AMI's build compares."
+variable "release_sha256" {
+  description = "SHA-256 of the agent's released archive, in hex, which the AMI's build compares; null until the first is published."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.release_sha256 == null || can(regex("^[0-9a-f]{64}$", var.release_sha256))
+    error_message = "release_sha256 has to be 64 hex digits."
+  }
 }
 
 variable "availability_zones" {

@@ -8,8 +8,7 @@ log_retention_days = 30
 # The web app's table, when it exists: scripts/connect-table staging TABLE checks it, and enables its stream.
 existing_dynamodb_table_name = null
 
-# Set by scripts/build-and-publish in image.auto.tfvars, when the first image is built.
-# ami_id = "ami-…"
+# scripts/build-and-publish writes release_sha256 and ami_id into release.auto.tfvars.
 
 fallback_types = ["m6i.xlarge", "m5.xlarge"]
 

@@ -1,5 +1,7 @@
 # One installation of Bailey: the modules, put together.
 
+data "aws_caller_identity" "current" {}
+
 locals {
   repository = "${path.module}/../../.."
 
@@ -64,7 +66,7 @@ module "coordinator" {
   architecture = var.architecture
   package = {
     bucket = module.storage.artifacts_bucket.name
-    key    = "releases/${var.release}/bailey-coordinator-lambda-${var.architecture}.zip"
+    key    = "releases/${var.release}/coordinator-lambda-${var.architecture}.zip"
   }
   enclaves_table = module.tables.enclaves
   ledger_table   = module.tables.ledger
@@ -133,7 +135,9 @@ module "image_builder" {
   subnet_id            = local.subnet_id
   security_group_ids   = [aws_security_group.builder.id]
   component_parameters = {
-    Release = "s3://${module.storage.artifacts_bucket.name}/releases/${var.release}/bailey-agent-x86_64.tar.gz"
-    Sha256  = var.agent_sha256 == null ? "" : var.agent_sha256
+    ReleaseUri         = "s3://${module.storage.artifacts_bucket.name}/releases/${var.release}/agent.tar.gz"
+    ReleaseSha256      = var.release_sha256 == null ? "unknown" : var.release_sha256
+    ReleaseBucketOwner = data.aws_caller_identity.current.account_id
+    Ssm                = var.allow_session_manager ? "yes" : "no"
   }
 }
