@@ -6,6 +6,8 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What is downloaded once. CI keeps these outside its clone.
 export BAILEY_CACHE=${BAILEY_CACHE:-$repo/.cache}
 export BAILEY_VENV=${BAILEY_VENV:-$repo/.venv}
+# The Python environment of the checks of terraform/.
+export BAILEY_INFRA_VENV=${BAILEY_INFRA_VENV:-$BAILEY_CACHE/infra-venv}
 export BAILEY_KERNEL=${BAILEY_KERNEL:-$BAILEY_CACHE/kernel}
 export BAILEY_TOOLS=${BAILEY_TOOLS:-$BAILEY_CACHE/tools}
 # A distribution with systemd, in which the packaged units are tried; made by root only.

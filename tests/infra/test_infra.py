@@ -209,7 +209,7 @@ def main(filters):
     finally:
         it.end()
     passed = len(chosen) + len(others) - failed
-    print(f"\n{passed} passed, {failed} failed, in {time.monotonic() - started:.0f} s")
+    print(f"\ntook {time.monotonic() - started:.0f} s\n{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 
 

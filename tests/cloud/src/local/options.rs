@@ -1,8 +1,9 @@
 //! What a local cloud is made of.
 
-use super::CloudError;
+use super::{CloudError, Installation};
 use crate::emulator::VENV;
 use bailey_model::{Pcr, PcrSet};
+use serde::Deserialize;
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
@@ -31,6 +32,8 @@ pub struct Options {
     pub coordinator_settings: toml::Table,
     /// More keys of the agents' configuration.
     pub agent_settings: toml::Table,
+    /// Tables, launch template and their names, where they are not the usual ones under [`Self::names`].
+    pub installation: Option<Installation>,
     /// Hosts are [light](crate::host::light), and every image measures to this.
     pub light_hosts: Option<PcrSet>,
 }
@@ -48,8 +51,16 @@ impl Options {
             with_wire: false,
             coordinator_settings: settings([("ec2_interval_s", 2)]),
             agent_settings: settings([("poll_converging_ms", 200), ("poll_idle_ms", 500)]),
+            installation: None,
             light_hosts: None,
         })
+    }
+
+    /// These options for an installation that is described elsewhere.
+    #[must_use]
+    pub fn installed(self, installation: Option<Installation>) -> Self {
+        let names = installation.as_ref().map(|it| it.names.clone()).unwrap_or(self.names);
+        Self { installation, names, ..self }
     }
 
     /// The directory, made; with the handle that removes it when it is a temporary one.
@@ -79,7 +90,8 @@ impl Options {
 const LONGEST_PATH: usize = 107 - 49;
 
 /// Names of what is in the local cloud.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
 pub struct Names {
     /// The web app's table.
     pub enclaves_table: String,
