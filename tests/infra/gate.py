@@ -10,6 +10,7 @@ import http.server
 import json
 import re
 import socketserver
+import sys
 import threading
 import urllib.parse
 
@@ -25,7 +26,8 @@ REFUSAL = {
 
 
 class Gate:
-    """A gate for one role. `context` holds what AWS knows of the caller besides what a request says."""
+    """A gate for one role. `context` is what AWS knows of the caller besides what a request
+    says, or tells it when it is called."""
 
     def __init__(self, policies, context=None, tags_of=None, launch_template=None):
         self.policies, self.context = policies, context or {}
@@ -43,8 +45,9 @@ class Gate:
 
     def judge(self, needs):
         """Whether all that a request needs is allowed; notes it."""
+        caller = self.context() if callable(self.context) else self.context
         for action, resource, context in needs:
-            if not iam.is_allowed(self.policies, action, resource, {**self.context, **context}):
+            if not iam.is_allowed(self.policies, action, resource, {**caller, **context}):
                 self.refused.append((action, resource))
                 return action, resource
         self.allowed |= {(action, resource) for action, resource, _ in needs}
@@ -54,6 +57,11 @@ class Gate:
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, request, client_address):
+        # A program that ends hangs up in the middle of its calls.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
