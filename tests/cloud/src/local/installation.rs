@@ -124,3 +124,49 @@ impl Index {
 fn attributes(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DESCRIBED: &str = r#"{
+        "names": {
+            "enclaves_table": "e", "ledger_table": "l", "hosts_table": "h", "eif_bucket": "i",
+            "reports_bucket": "r", "launch_template": "t"
+        },
+        "tables": [{
+            "name": "l", "key": ["pk", "sk"], "stream": null,
+            "index": { "name": "active-index", "key": ["active", "pk"], "projection": "KEYS_ONLY" }
+        }],
+        "launch_template": { "LaunchTemplateName": "t" },
+        "agents_endpoint": null
+    }"#;
+
+    fn read(text: &str) -> Result<Installation, InstallationError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        Installation::read(file.path())
+    }
+
+    #[test]
+    fn a_file_describes_tables_as_the_usual_ones_are_described() {
+        let described = read(DESCRIBED).unwrap();
+        let mut usual = Installation::usual(described.names.clone());
+        usual.tables.retain(|table| table.name == "l");
+        assert_eq!(described.tables, usual.tables);
+        assert_eq!(described.names.hosts_table, "h");
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused() {
+        let error = read(&DESCRIBED.replace("\"stream\"", "\"steam\"")).unwrap_err();
+        assert!(matches!(error, InstallationError::Parse { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_usual_template_names_the_hosts_table_to_agents() {
+        let usual = Installation::usual(Names::with_prefix("x-"));
+        let user_data = &usual.launch_template["LaunchTemplateData.UserData"];
+        assert_eq!(STANDARD.decode(user_data).unwrap(), b"hosts_table = \"x-bailey-hosts\"\n");
+    }
+}

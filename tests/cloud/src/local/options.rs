@@ -60,7 +60,7 @@ impl Options {
     #[must_use]
     pub fn installed(self, installation: Option<Installation>) -> Self {
         let names = installation.as_ref().map(|it| it.names.clone()).unwrap_or(self.names);
-        Self { installation, names, ..self }
+        Self { names, installation, ..self }
     }
 
     /// The directory, made; with the handle that removes it when it is a temporary one.

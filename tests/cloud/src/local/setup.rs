@@ -84,14 +84,8 @@ impl Clients {
 
 impl LocalCloud {
     pub(super) async fn set_up(&self) -> Result<(), CloudError> {
-        let usual;
-        let installation = match &self.options.installation {
-            Some(installation) => installation,
-            None => {
-                usual = Installation::usual(self.names().clone());
-                &usual
-            }
-        };
+        let described = self.options.installation.clone();
+        let installation = described.unwrap_or_else(|| Installation::usual(self.names().clone()));
         for table in &installation.tables {
             self.create_table(table).await?;
         }
