@@ -41,3 +41,17 @@ need_openssl() {
         apt-get install -y -qq --no-install-recommends libssl-dev pkg-config
     fi
 }
+
+# install_python VENV REQUIREMENTS WHAT: a Python environment with exactly that list; the marker names what is installed, so that
+# another list is installed anew.
+install_python() {
+    local venv=$1 requirements=$2 wanted
+    wanted=$(sha256sum "$requirements" | cut -d' ' -f1)
+    [[ $(cat "$venv/.requirements" 2>/dev/null) != "$wanted" ]] || return 0
+    say "installing what $3 of Python into $venv"
+    mkdir -p "$(dirname "$venv")"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes \
+        --only-binary :all: -r "$requirements"
+    printf '%s\n' "$wanted" >"$venv/.requirements"
+}

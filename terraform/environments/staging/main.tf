@@ -32,7 +32,9 @@ module "installation" {
   fallback_types                  = var.fallback_types
   spares                          = var.spares
   coordinator_settings            = var.coordinator_settings
+  most_concurrent                 = var.most_concurrent
   log_retention_days              = var.log_retention_days
+  builds_images                   = var.builds_images
   allow_session_manager           = var.allow_session_manager
   keeps_data                      = var.keeps_data
 }

@@ -148,7 +148,7 @@ variable "timeout_s" {
 }
 
 variable "most_concurrent" {
-  description = "How many invocations may run at a time; bounds what a flood of records costs. -1 for no limit."
+  description = "How many invocations may run at a time; bounds what a flood of records costs. -1 for no limit, which new accounts need: they have 10 in all."
   type        = number
   default     = 10
 }

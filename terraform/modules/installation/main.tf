@@ -8,10 +8,11 @@ locals {
   vpc_id    = var.network == null ? one(module.network).vpc_id : var.network.vpc_id
   subnet_id = var.network == null ? one(module.network).subnet_ids[0] : var.network.subnet_id
 
-  # Building an image needs these; a shell on a parent needs the first three.
-  session_services = ["ec2messages", "ssm", "ssmmessages"]
-  build_services   = concat(local.session_services, ["imagebuilder", "logs"])
-  endpoints_cidr   = var.network == null ? var.cidr : var.network.endpoints_cidr
+  # What an instance needs that is ordered about by SSM; building an image needs the others too.
+  session_services   = ["ec2messages", "ssm", "ssmmessages"]
+  build_services     = concat(local.session_services, ["imagebuilder", "logs"])
+  interface_services = var.builds_images ? local.build_services : var.allow_session_manager ? local.session_services : []
+  endpoints_cidr     = var.network == null ? var.cidr : var.network.endpoints_cidr
 
   eif_bucket_arns = concat([module.storage.eif_bucket.arn], var.more_eif_bucket_arns)
   has_image       = var.ami_id != null
@@ -41,7 +42,7 @@ module "network" {
   deployment         = var.deployment
   cidr               = var.cidr
   availability_zones = var.availability_zones
-  interface_services = local.build_services
+  interface_services = local.interface_services
 }
 
 module "parents" {
@@ -87,6 +88,7 @@ module "coordinator" {
   fallback_types            = var.fallback_types
   spares                    = var.spares
   settings                  = var.coordinator_settings
+  most_concurrent           = var.most_concurrent
   log_retention_days        = var.log_retention_days
 }
 

@@ -108,10 +108,22 @@ variable "coordinator_settings" {
   default     = {}
 }
 
+variable "most_concurrent" {
+  description = "How many invocations of the coordinator may run at a time; bounds what a flood of records costs. -1 for no limit, which new accounts need: they have 10 in all."
+  type        = number
+  default     = 10
+}
+
 variable "log_retention_days" {
   description = "Days for which the coordinator's logs are kept."
   type        = number
   default     = 90
+}
+
+variable "builds_images" {
+  description = "Whether the network made here has the five interface endpoints that building the parents' image needs, at about $8 a month each. Parents do without; switch it off between two builds."
+  type        = bool
+  default     = true
 }
 
 variable "allow_session_manager" {

@@ -78,10 +78,11 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints" {
 resource "aws_vpc_endpoint" "interface" {
   for_each = var.interface_services
 
-  vpc_id              = aws_vpc.this.id
-  vpc_endpoint_type   = "Interface"
-  service_name        = "${local.service}.${each.key}"
-  subnet_ids          = [for subnet in aws_subnet.private : subnet.id]
+  vpc_id            = aws_vpc.this.id
+  vpc_endpoint_type = "Interface"
+  service_name      = "${local.service}.${each.key}"
+  # In one zone, for they cost by the zone and are reached from all.
+  subnet_ids          = [aws_subnet.private[var.availability_zones[0]].id]
   security_group_ids  = aws_security_group.endpoints[*].id
   private_dns_enabled = true
 
