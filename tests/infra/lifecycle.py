@@ -16,12 +16,12 @@ import sys
 import tempfile
 import threading
 
-import boto3
 import calls
 import iam_cases
 import installation
 import metrics
 import policies
+import scripts
 from emulator import Emulator
 from gate import Gate
 from made_up import HERE
@@ -44,7 +44,7 @@ NOT_IN_ONE_LIFE = {
 
 
 def an_enclave_lives_and_ends_on_what_terraform_defines_and_its_policies_allow(it):
-    with Cloud(it.applied) as cloud:
+    with Cloud(it) as cloud:
         cloud.upload(IMAGE, "test.eif")
         cloud.smoke("--eif", f"s3://{it.applied.outputs['eif_bucket']}/test.eif", "--instance-type", "m6i.xlarge")
         # One that nobody vouches for: its manifest is looked for, and people are told.
@@ -64,7 +64,7 @@ def an_enclave_lives_and_ends_on_what_terraform_defines_and_its_policies_allow(i
 
 
 def a_smoke_test_that_fails_leaves_nothing(it):
-    with Cloud(it.applied) as cloud:
+    with Cloud(it) as cloud:
         ran = cloud.try_smoke("--eif", f"s3://{it.applied.outputs['eif_bucket']}/missing.eif")
         assert ran.returncode == 1, ran.stdout + ran.stderr
         assert "EifNotFound" in ran.stdout + ran.stderr, ran.stdout + ran.stderr
@@ -105,8 +105,8 @@ def role_policies(applied):
 class Cloud:
     """The local cloud on what terraform defines, with gates before the emulator and the EC2 simulator."""
 
-    def __init__(self, applied):
-        self.applied = applied
+    def __init__(self, it):
+        self.applied, self.workspace = it.applied, it.workspace
         self.stack = contextlib.ExitStack()
         # A short path: Unix sockets below it have at most 107 characters.
         self.state = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="bi-", dir="/tmp")))
@@ -167,13 +167,7 @@ class Cloud:
         return dict(re.findall(r"^export (\w+)='(.*)'$", text, re.M))
 
     def client(self, service):
-        return boto3.client(
-            service,
-            endpoint_url=self.variables["AWS_ENDPOINT_URL"],
-            region_name="eu-west-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        return scripts.client(self.variables["AWS_ENDPOINT_URL"], service)
 
     def start_coordinator(self):
         config = self.state / "coordinator.toml"
@@ -214,12 +208,13 @@ class Cloud:
         self.local("upload", str(file), f"s3://{self.applied.outputs['eif_bucket']}/{key}")
 
     def try_smoke(self, *arguments):
-        return subprocess.run(
-            [REPOSITORY / "tests/aws/smoke", *arguments, "--root", self.variables["BAILEY_TRUSTED_ROOT"], "--timeout", "120"],
-            env={**self.variables, "PATH": PATH, "HOME": str(self.state)},
-            capture_output=True,
-            text=True,
-        )
+        """scripts/smoke-test, which finds names in terraform's outputs."""
+        its_own = {"TF_CLI_CONFIG_FILE": os.devnull, "PATH": PATH}
+        aws = {name: value for name, value in self.variables.items() if name.startswith("AWS_")}
+        with scripts.Checkout() as checkout:
+            checkout.take_state(self.workspace, "prod")
+            root = ["--root", self.variables["BAILEY_TRUSTED_ROOT"], "--timeout", "120"]
+            return checkout.run("smoke-test", "prod", *arguments, *root, variables={**aws, **its_own})
 
     def smoke(self, *arguments):
         ran = self.try_smoke(*arguments)
@@ -291,13 +286,7 @@ def invoked(applied, emulator, event, role):
 
 
 def make_tables(emulator, tables):
-    dynamodb = boto3.client(
-        "dynamodb",
-        endpoint_url=emulator.url,
-        region_name="eu-west-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    dynamodb = scripts.client(emulator.url, "dynamodb")
     roles = ("HASH", "RANGE")
     schema = lambda key: [{"AttributeName": name, "KeyType": role} for name, role in zip(key, roles)]
     for it in tables:

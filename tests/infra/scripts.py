@@ -1,5 +1,6 @@
 """The scripts for an environment: that each has help and a dry run, and what they do, against the emulator."""
 
+import io
 import json
 import os
 import pathlib
@@ -7,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+import zipfile
 
 import boto3
 from emulator import Emulator
@@ -44,6 +47,11 @@ class Checkout:
 
     def __exit__(self, *_):
         self.directory.cleanup()
+
+    def take_state(self, workspace, environment):
+        """From now on the environment is the one that was applied in a workspace."""
+        mine, applied = (root / f"terraform/environments/{environment}" for root in (self.root, workspace.root))
+        shutil.copytree(applied, mine, dirs_exist_ok=True)
 
     def run(self, script, *arguments, variables=None, stdin=""):
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TF_", "BAILEY_"))}
@@ -93,6 +101,65 @@ def without_help_or_dry_run():
     return problems
 
 
+def unpublished(it):
+    """A release is published once: the same again is no work, another one under its name is refused."""
+    problems = []
+
+    def expect(what, found, wanted):
+        if found != wanted:
+            problems.append(f"{what} is {found!r} and should be {wanted!r}")
+
+    with Emulator() as emulator, Checkout() as checkout:
+        checkout.take_state(it.workspace, "prod")
+        bucket = it.applied.outputs["artifacts_bucket"]
+        s3 = client(emulator.url, "s3")
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        # Building takes minutes; what is built is not of interest here.
+        doubles, built = checkout.root / "doubles", checkout.root / "target/release"
+        doubles.mkdir()
+        built.mkdir(parents=True)
+        (doubles / "cargo").write_text("#!/bin/sh\nexit 0\n")
+        (doubles / "cargo").chmod(0o755)
+        for program in ("bailey-agent", "bailey-coordinator"):
+            (built / program).write_bytes(program.encode() * 100)
+            (built / program).chmod(0o755)
+        variables = {
+            **emulator.variables(),
+            **it.provider.variables,
+            "TF_CLI_CONFIG_FILE": os.devnull,
+            "CARGO_TARGET_DIR": str(built.parent),
+            "PATH": f"{doubles}:{PATH}",
+        }
+        publish = lambda: checkout.run("build-and-publish", "prod", "--skip-ami", variables=variables)
+        first = publish()
+        expect(f"exit code ({first.stdout}{first.stderr})", first.returncode, 0)
+        if problems:
+            return problems
+        again = publish()
+        expect("a second time", (again.returncode, again.stdout.count("is there already")), (0, 2))
+        (built / "bailey-agent").write_bytes(b"another")
+        other = publish()
+        expect("another one", (other.returncode, "raise `release`" in other.stderr), (1, True))
+        read = lambda key: s3.get_object(Bucket=bucket, Key=f"releases/0.1.0/{key}")["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(read("agent.tar.gz"))) as archive:
+            members = {it.name.removeprefix("bailey-0.1.0/"): it.mode for it in archive}
+        expect("the agent", members.get("bin/bailey-agent"), 0o755)
+        expect("its unit", members.get("systemd/bailey-agent.service"), 0o644)
+        expect("the description of the image", "ami/README.md" in members, True)
+        (function,) = it.applied.of("aws_lambda_function")
+        expect("where the function is taken from", function[1]["s3_key"], "releases/0.1.0/coordinator-lambda-x86_64.zip")
+        with zipfile.ZipFile(io.BytesIO(read("coordinator-lambda-x86_64.zip"))) as archive:
+            modes = {it.filename: it.external_attr >> 16 & 0o777 for it in archive.infolist()}
+        expect("the function", modes, {"bailey-coordinator": 0o755, "bootstrap": 0o755})
+    return problems
+
+
+def client(url, service):
+    return boto3.client(
+        service, endpoint_url=url, region_name="eu-west-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+
+
 def against_the_emulator():
     """The backend's bucket, and tables that can be connected or cannot."""
     with Emulator() as emulator, Checkout() as checkout:
@@ -111,13 +178,7 @@ class Tried:
             self.problems.append(f"{what} is {found!r} and should be {wanted!r}")
 
     def client(self, service):
-        return boto3.client(
-            service,
-            endpoint_url=self.variables["AWS_ENDPOINT_URL"],
-            region_name="eu-west-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        return client(self.variables["AWS_ENDPOINT_URL"], service)
 
     def script(self, *arguments, code=0):
         ran = self.checkout.run(*arguments, variables=self.variables)

@@ -23,10 +23,17 @@ from workspace import REPOSITORY, WITH_IMAGE, Provider, Workspace
 ENVIRONMENTS = ["dev", "staging", "prod"]
 EXISTING = {"existing_dynamodb_table_name": "treza-enclaves-prod"}
 TESTS = []
+# What mostly waits for other programs.
+BESIDE = list(lifecycle.TESTS)
 
 
 def test(function):
     TESTS.append(function)
+    return function
+
+
+def beside(function):
+    BESIDE.append(function)
     return function
 
 
@@ -177,9 +184,14 @@ def every_script_has_help_and_a_dry_run_that_changes_nothing(it):
     none(scripts.without_help_or_dry_run())
 
 
-@test
+@beside
 def a_backend_is_created_and_a_table_is_connected_once_and_for_all(it):
     none(scripts.against_the_emulator())
+
+
+@beside
+def a_release_is_published_once_and_holds_what_is_installed(it):
+    none(scripts.unpublished(it))
 
 
 @test
@@ -195,16 +207,15 @@ def mistakes_that_terraform_takes_are_each_noticed(it):
 def main(filters):
     started = time.monotonic()
     it = Infrastructure()
-    chosen = [one for one in TESTS if not filters or any(part in one.__name__ for part in filters)]
+    is_chosen = lambda one: not filters or any(part in one.__name__ for part in filters)
+    chosen, others = list(filter(is_chosen, TESTS)), list(filter(is_chosen, BESIDE))
     failed = 0
     try:
-        # The life of an enclave is mostly waiting, so it goes on beside the others.
-        with concurrent.futures.ThreadPoolExecutor(1) as beside:
-            others = [one for one in lifecycle.TESTS if not filters or any(part in one.__name__ for part in filters)]
-            living = [(one, beside.submit(run, one, it)) for one in others]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            begun = [(one, pool.submit(run, one, it)) for one in others]
             for one in chosen:
                 failed += not report(one, run(one, it))
-            for one, future in living:
+            for one, future in begun:
                 failed += not report(one, future.result())
     finally:
         it.end()
