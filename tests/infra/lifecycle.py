@@ -23,7 +23,7 @@ import metrics
 import policies
 import scripts
 from emulator import Emulator
-from gate import Gate
+from gate import Gate, Server
 from made_up import HERE
 from workspace import REPOSITORY
 
@@ -328,7 +328,7 @@ class Loopback:
 
             do_GET = do_POST = serve
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self.server.server_address[1]}"
         self.url = f"http://{self.address}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -343,7 +343,12 @@ class Runtime(Loopback):
     """Lambda's runtime API, with one event."""
 
     def __init__(self, event):
-        self.events, self.answered, self.body = [event], threading.Event(), None
+        self.events, self.body = [event], None
+        self.answered, self.ended = threading.Event(), threading.Event()
+
+    def __exit__(self, *_):
+        self.ended.set()
+        super().__exit__()
 
     def variables(self):
         return {
@@ -360,7 +365,8 @@ class Runtime(Loopback):
             if not self.events:
                 # The function has printed its figures before it asks for more; there is no more.
                 self.answered.set()
-                threading.Event().wait(60)
+                self.ended.wait()
+                return 410, {}, b""
             headers = {
                 "Lambda-Runtime-Aws-Request-Id": "1",
                 "Lambda-Runtime-Deadline-Ms": "99999999999999",

@@ -190,7 +190,7 @@ def a_backend_is_created_and_a_table_is_connected_once_and_for_all(it):
 
 
 @beside
-def a_release_is_published_once_and_holds_what_is_installed(it):
+def a_release_is_published_once_and_never_replaced(it):
     none(scripts.unpublished(it))
 
 
