@@ -25,6 +25,10 @@ REFUSAL = {
 }
 
 
+class Unclear(Exception):
+    """It cannot be said who calls; the caller may try again."""
+
+
 class Gate:
     """A gate for one role. `context` is what AWS knows of the caller besides what a request
     says, or tells it when it is called."""
@@ -74,7 +78,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def serve(self):
         body = self.body()
         needs, form = needed(self.gate, self.command, self.path, self.headers, body)
-        refused = self.gate.judge(needs)
+        try:
+            refused = self.gate.judge(needs)
+        except Unclear:
+            self.answer(503, {}, b"")
+            return
         if refused:
             status = 400 if form == "json" else 403
             self.answer(status, {"Content-Type": "application/x-amz-json-1.0"}, (REFUSAL[form] % refused).encode())

@@ -23,7 +23,7 @@ import metrics
 import policies
 import scripts
 from emulator import Emulator
-from gate import Gate, Server
+from gate import Gate, Server, Unclear
 from made_up import HERE
 from workspace import REPOSITORY
 
@@ -194,7 +194,10 @@ class Cloud:
 
     def at_home(self):
         """What AWS knows of the agent that calls: here there is one instance at a time."""
-        (one,) = self.living()
+        living = self.living()
+        if len(living) != 1:
+            raise Unclear
+        (one,) = living
         return {**iam_cases.AT_HOME, "ec2:SourceInstanceARN": f"arn:aws:ec2:{HERE}:instance/{one}"}
 
     def living(self):

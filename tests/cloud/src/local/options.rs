@@ -11,6 +11,9 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// The environment variable that names the file of an [`Installation`], for tests on what Terraform defines.
+const INSTALLATION: &str = "BAILEY_INSTALLATION";
+
 /// How a local cloud is to be.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -39,9 +42,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// Everything where it lies in a checkout that was built, with quick polling.
+    /// Everything where it lies in a checkout that was built, with quick polling; on the installation that the
+    /// file in `BAILEY_INSTALLATION` describes, when there is one.
     pub fn find() -> Result<Self, CloudError> {
-        Ok(Self {
+        let installation = env::var_os(INSTALLATION).map(|path| Installation::read(path.as_ref()));
+        let installation =
+            installation.transpose().map_err(|source| CloudError::Installation { source })?;
+        let usual = Self {
             state: None,
             venv: find_venv()?,
             binaries: Binaries::find()?,
@@ -53,14 +60,19 @@ impl Options {
             agent_settings: settings([("poll_converging_ms", 200), ("poll_idle_ms", 500)]),
             installation: None,
             light_hosts: None,
-        })
+        };
+        match env::var_os(INSTALLATION) {
+            None => Ok(usual),
+            Some(path) => Installation::read(path.as_ref())
+                .map(|installation| usual.installed(installation))
+                .map_err(|source| CloudError::Installation { source }),
+        }
     }
 
-    /// These options for an installation that is described elsewhere.
+    /// These options for what is described elsewhere.
     #[must_use]
-    pub fn installed(self, installation: Option<Installation>) -> Self {
-        let names = installation.as_ref().map(|it| it.names.clone()).unwrap_or(self.names);
-        Self { names, installation, ..self }
+    pub fn installed(self, on: Installation) -> Self {
+        Self { names: on.names.clone(), installation: Some(on), ..self }
     }
 
     /// The directory, made; with the handle that removes it when it is a temporary one.

@@ -42,7 +42,10 @@ pub(crate) async fn attached(
         light_hosts: without.whole_hosts.then(light_measurements),
         ..Options::find()?
     };
-    let options = options.installed(installation.map(Installation::read).transpose()?);
+    let options = match installation {
+        Some(path) => options.installed(Installation::read(path)?),
+        None => options,
+    };
     let binaries = options.binaries.clone();
     let started = tokio::select! {
         started = LocalCloud::start(options) => started,
