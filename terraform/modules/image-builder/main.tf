@@ -11,18 +11,25 @@ locals {
     "arn", local.partition, "imagebuilder", data.aws_region.current.region, "aws",
     "image/amazon-linux-2023-x86/x.x.x",
   ]))
+  # Component and recipe never change: one with another content has another name, and replaces the one before.
+  content  = sha256(jsonencode([var.component, var.component_parameters, var.release, local.base_image]))
+  contents = "${local.name}-${substr(local.content, 0, 12)}"
 }
 
 resource "aws_imagebuilder_component" "this" {
-  name        = local.name
+  name        = local.contents
   description = "Agent, nitro-cli and allocator, by the release's provisioning script"
   platform    = "Linux"
   version     = var.release
   data        = var.component
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_imagebuilder_image_recipe" "this" {
-  name         = local.name
+  name         = local.contents
   version      = var.release
   parent_image = local.base_image
 
