@@ -20,8 +20,11 @@ import policies
 import scripts
 from workspace import REPOSITORY, WITH_IMAGE, Provider, Workspace
 
-ENVIRONMENTS = ["dev", "staging", "prod"]
-EXISTING = {"existing_dynamodb_table_name": "treza-enclaves-prod"}
+EXISTING = {
+    "existing_dynamodb_table_name": "treza-enclaves-prod",
+    "existing_table_has_status_index": False,
+    "network": {"vpc_id": "vpc-0123456789abcdef0", "subnet_id": "subnet-0123456789abcdef0"},
+}
 TESTS = []
 # What mostly waits for other programs.
 BESIDE = list(lifecycle.TESTS)
@@ -96,9 +99,12 @@ def the_coordinator_may_do_what_it_calls_and_nothing_else(it):
 
 
 @test
-def on_a_table_without_the_index_it_may_scan_instead_of_querying(it):
+def a_table_without_the_index_and_a_network_that_exist_are_used_as_they_are(it):
     with Workspace(it.provider) as other:
-        applied = other.apply("prod", **EXISTING, existing_table_has_status_index=False)
+        applied = other.apply("prod", **EXISTING)
+    (network,) = applied.one("aws_launch_template")["network_interfaces"]
+    assert network["subnet_id"] == EXISTING["network"]["subnet_id"] and not applied.of("aws_vpc")
+    # It scans instead of querying.
     called = calls.coordinator() - {("enclaves", "dynamodb:Query")}
     none(policies.compared(applied, "coordinator", called))
     assert not any("enclaves" in address for address, _ in applied.of("aws_dynamodb_table"))
