@@ -45,9 +45,6 @@ impl Options {
     /// Everything where it lies in a checkout that was built, with quick polling; on the installation that the
     /// file in `BAILEY_INSTALLATION` describes, when there is one.
     pub fn find() -> Result<Self, CloudError> {
-        let installation = env::var_os(INSTALLATION).map(|path| Installation::read(path.as_ref()));
-        let installation =
-            installation.transpose().map_err(|source| CloudError::Installation { source })?;
         let usual = Self {
             state: None,
             venv: find_venv()?,
