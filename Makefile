@@ -1,6 +1,6 @@
 # Every task of a developer, by name. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: bench build chaos clean demo deny dev docs eif-oracle fuzz help lint model nitro-cli-oracle report-check scale setup test
+.PHONY: bench build chaos clean demo deny dev docs eif-oracle fuzz help lint model nitro-cli-oracle report-check scale setup test test-infra
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ dev: build ## Leave the local cloud up to play with
 
 test: build ## Every test
 	@scripts/test
+
+test-infra: build ## The deployment: the real terraform, policies, scripts, without AWS (part of `make test`)
+	@scripts/test-infra
 
 chaos: build ## Random schedules with faults, on the model and on real processes (long)
 	@scripts/chaos
