@@ -5,6 +5,7 @@ use crate::{
     config::Config,
     identity::Metadata,
     nitro_cli::NitroCli,
+    parent_image,
     pool::facts::HostFacts,
 };
 use nix::{
@@ -80,6 +81,11 @@ pub async fn check(config: &Config) -> Vec<Finding> {
             metadata(config).await,
             "IMDSv2 must be enabled, with a hop limit of at least 1",
         ),
+        finding(
+            "parent image",
+            image(&config.image_manifest),
+            "replace the instance by one of its image; a parent is not changed in place",
+        ),
         finding("clock", clock(root).await, "enable chronyd or systemd-timesyncd"),
     ];
     if let Some(socket) = &config.helper {
@@ -144,6 +150,19 @@ async fn metadata(config: &Config) -> Result<String, String> {
     match timeout(METADATA_DEADLINE, metadata.identity()).await {
         Ok(identity) => Ok(identity.instance_arn),
         Err(_) => Err(format!("no answer from {}", config.imds_endpoint)),
+    }
+}
+
+/// A parent need not be made from an image of ours; one that was is as that image says.
+fn image(manifest: &Path) -> Result<String, String> {
+    let unusable = |error| bailey_runtime::chain(&error);
+    match (
+        parent_image::identity(manifest).map_err(unusable)?,
+        parent_image::differences(manifest).map_err(unusable)?,
+    ) {
+        (Some(identity), Some(differences)) if differences.is_empty() => Ok(identity),
+        (Some(_), Some(differences)) => Err(differences.join(", ")),
+        _ => Ok("not made by ami/provision".to_owned()),
     }
 }
 

@@ -73,8 +73,7 @@ fn indexes(pcrs: &PcrSet) -> String {
 }
 
 fn host(deployment: &Deployment) -> String {
-    let Deployment { host, instance_id, instance_type, availability_zone, enclave_cid, .. } =
-        deployment;
+    let Deployment { host, instance_id, instance_type, availability_zone, .. } = deployment;
     let asked = deployment.requested_instance_type.as_ref();
     let launched = instance_type.as_ref().map(|launched| match asked {
         Some(asked) => format!("{launched} ({asked} was asked for)"),
@@ -85,7 +84,8 @@ fn host(deployment: &Deployment) -> String {
         ("type", launched),
         ("zone", availability_zone.clone()),
         ("ARN", host.clone()),
-        ("enclave CID", enclave_cid.map(|cid| cid.to_string())),
+        ("image", deployment.parent_image.clone()),
+        ("enclave CID", deployment.enclave_cid.map(|cid| cid.to_string())),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))
@@ -160,7 +160,7 @@ mod tests {
                 "deployment": {"host": "arn:aws:ec2:eu-west-1:1:instance/i-1",
                     "instance_id": "i-1", "instance_type": "m5.xlarge",
                     "requested_instance_type": "m5.large", "availability_zone": "eu-west-1a",
-                    "enclave_cid": 16, "warnings": ["m5.large cannot host enclaves"],
+                    "enclave_cid": 16, "parent_image": "sha256:0a", "warnings": ["m5.large cannot host enclaves"],
                     "phases": {"ACCEPTED": "2025-01-01T12:00:01Z",
                         "RUNNING": "2025-01-01T12:00:05Z", "BOOTING": "2025-01-01T12:00:01.5Z"}},
                 "attestation": {"verdict": "verified", "pcrs": {"0": pcr}, "pcr_source": "record",
@@ -193,6 +193,7 @@ Host
   type         m5.xlarge (m5.large was asked for)
   zone         eu-west-1a
   ARN          arn:aws:ec2:eu-west-1:1:instance/i-1
+  image        sha256:0a
   enclave CID  16
 
 Phases      BEGAN  TOOK  AT
