@@ -8,7 +8,8 @@ nitro_cli_files=(/usr/bin/nitro-cli /usr/bin/nitro-enclaves-allocator)
 packages() {
     [[ -z $nitro_cli ]] || die "--nitro-cli is for Debian and Ubuntu; here its package is installed"
     local missing=() unwanted=() package
-    for package in "aws-nitro-enclaves-cli-$al2023_nitro_cli" chrony logrotate dnf-automatic; do
+    for package in "aws-nitro-enclaves-cli-$al2023_nitro_cli" chrony cloud-utils-growpart logrotate \
+        dnf-automatic; do
         rpm -q --quiet "$package" || missing+=("$package")
     done
     if [[ $devel == yes ]] && ! rpm -q --quiet "aws-nitro-enclaves-cli-devel-$al2023_nitro_cli"; then

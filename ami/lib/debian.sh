@@ -4,7 +4,7 @@
 services=(chrony.service logrotate.timer systemd-networkd.service systemd-resolved.service)
 updates_units=(unattended-upgrades.service apt-daily.timer apt-daily-upgrade.timer)
 nitro_cli_files=()
-wanted=(ca-certificates chrony logrotate systemd-resolved unattended-upgrades)
+wanted=(ca-certificates chrony cloud-guest-utils logrotate systemd-resolved unattended-upgrades)
 
 is_installed() {
     [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]

@@ -200,7 +200,12 @@ async fn boots_and_serves(image: &Image, identity: &str) {
     let said: Vec<_> = check.lines().filter(|line| line.contains("parent image")).collect();
     assert_eq!(said, ["FAIL  parent image: `/etc/bailey/agent.toml` was changed"]);
 
-    let units = ["bailey-agent.service", "bailey-helper@x.service", "bailey-helper.socket"];
+    let units = [
+        "bailey-agent.service",
+        "bailey-grow-root.service",
+        "bailey-helper@x.service",
+        "bailey-helper.socket",
+    ];
     let verify = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=yes"];
     parents.run(&[&verify[..], &units[..]].concat()).await;
     parents.run(&["systemd-analyze", "security", "--threshold=20", "bailey-agent.service"]).await;
@@ -243,7 +248,7 @@ async fn an_image_of_amazon_linux_is_provisioned_once_boots_and_says_which_it_is
 
 const AMAZON_LINUX: [&str; 3] = [
     "dnf --assumeyes --quiet --releasever=2023.12.20260831 --setopt=install_weak_deps=False install \
-     aws-nitro-enclaves-cli-1.5.0-0.amzn2023 chrony logrotate dnf-automatic",
+     aws-nitro-enclaves-cli-1.5.0-0.amzn2023 chrony cloud-utils-growpart logrotate dnf-automatic",
     "dnf --assumeyes --quiet remove ec2-instance-connect openssh-server",
     "grubby --update-kernel=ALL --args=transparent_hugepage=madvise",
 ];
