@@ -60,7 +60,7 @@ def main():
     architecture = {"aarch64": "arm64"}.get(machine, machine)
     path = output / f"coordinator-lambda-{architecture}.zip"
     write_zip(path, {
-        "bootstrap": (REPOSITORY / "packaging/bootstrap", 0o755),
+        "bootstrap": (REPOSITORY / "coordinator/lambda/bootstrap", 0o755),
         "bailey-coordinator": (programs / "bailey-coordinator", 0o755),
         "sbom.cdx.json": (bills["bailey-coordinator"], 0o644),
         **licence,
@@ -105,7 +105,7 @@ def write_tar(path, top, members):
             entry = tarfile.TarInfo(f"{top}/{name}")
             entry.size, entry.mode, entry.mtime = len(data), mode, INSTANT_UNIX
             archive.addfile(entry, io.BytesIO(data))
-    with path.open("wb") as out, gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as packed:
+    with path.open("wb") as out, gzip.GzipFile("", "wb", 6, out, mtime=0) as packed:
         packed.write(tar.getvalue())
 
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -101,9 +102,13 @@ fn a_program_that_needs_a_newer_glibc_than_there_is_is_not_packed() {
 fn what_lambda_starts_becomes_the_coordinator_with_the_functions_settings() {
     let dir = tempfile::tempdir().unwrap();
     let key = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----";
+    // As the archive has them: beside each other.
+    fs::copy(repository().join("coordinator/lambda/bootstrap"), dir.path().join("bootstrap"))
+        .unwrap();
+    symlink(programs().join("bailey-coordinator"), dir.path().join("bailey-coordinator")).unwrap();
     let bootstrap = || {
-        let mut command = Command::new(repository().join("packaging/bootstrap"));
-        command.env("TMPDIR", dir.path()).env("LAMBDA_TASK_ROOT", programs());
+        let mut command = Command::new(dir.path().join("bootstrap"));
+        command.env("BAILEY_CONFIGURATION_DIR", dir.path().join("bailey"));
         command.env_remove("BAILEY_COORDINATOR_TOML");
         command
     };
@@ -117,9 +122,9 @@ fn what_lambda_starts_becomes_the_coordinator_with_the_functions_settings() {
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(said.contains("bailey/coordinator.toml") && said.contains("no_such_key"), "{said}");
     let written = fs::read_to_string(dir.path().join("bailey/BAILEY_MANIFEST_KEY_0.pem")).unwrap();
-    assert_eq!(written, format!("{key}\n"));
+    assert_eq!(written, key);
 
     let ended = bootstrap().output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(!ended.status.success() && said.contains("no configuration"), "{said}");
+    assert!(!ended.status.success() && said.contains("BAILEY_COORDINATOR_TOML"), "{said}");
 }
