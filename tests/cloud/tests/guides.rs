@@ -125,7 +125,8 @@ fn every_command_of_our_programs_that_the_guides_name_exists_with_its_options() 
     for (guide, code) in all_code() {
         let words: Vec<&str> = code.split_whitespace().collect();
         let is_verb = |word: &str| word.chars().all(|c| c.is_ascii_lowercase());
-        let Some(program @ ("bailey" | "bailey-agent" | "bailey-coordinator")) = words.first()
+        let Some(program @ ("bailey" | "bailey-agent" | "bailey-coordinator")) =
+            words.first().copied()
         else {
             continue;
         };
