@@ -30,6 +30,8 @@ pub struct Config {
     pub helper: Option<PathBuf>,
     /// The agent's user, as whom the helper runs nitro-cli.
     pub user: String,
+    /// The manifest of what was baked into this parent's image.
+    pub image_manifest: PathBuf,
     /// Below which directory sysfs and procfs are read.
     pub facts_root: PathBuf,
     /// The most memory regions (huge pages) that the hypervisor takes for an enclave. It tells only
@@ -80,6 +82,7 @@ impl Default for Config {
             allocator_file: "/etc/nitro_enclaves/allocator.yaml".into(),
             helper: None,
             user: "bailey".to_owned(),
+            image_manifest: "/usr/share/bailey/manifest.json".into(),
             facts_root: "/".into(),
             most_memory_regions: None,
             state_dir: "/var/lib/bailey".into(),

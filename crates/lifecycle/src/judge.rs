@@ -192,6 +192,8 @@ fn report(
     let mut software = config.software.clone();
     let agent = view.observed.map(|observed| observed.agent_version.clone());
     software.extend(agent.map(|version| ("bailey-agent".to_owned(), version)));
+    let image = view.observed.and_then(|observed| observed.parent_image.clone());
+    software.extend(image.map(|image| ("parent-image".to_owned(), image)));
     Report {
         schema: report::SCHEMA.to_owned(),
         enclave_id: entry.id.clone(),

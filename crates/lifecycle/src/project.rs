@@ -153,6 +153,7 @@ fn deployment(
         instance_type: entry.spec.as_ref().map(|spec| spec.instance_type.to_string()),
         requested_instance_type: promoted.map(|spec| spec.configuration.instance_type.to_string()),
         availability_zone: host.map(|host| host.availability_zone.clone()),
+        parent_image: view.observed.and_then(|observed| observed.parent_image.clone()),
         enclave_cid: assignment.and_then(|a| a.enclave.as_ref()).map(|enclave| enclave.cid),
         restarts: assignment.map(|a| a.restarts).filter(|restarts| *restarts > 0),
         health: assignment.and_then(|a| a.health.as_ref()).map(HealthView::from),

@@ -100,6 +100,9 @@ pub struct Nonce {
 pub struct Observed {
     /// Version of the agent.
     pub agent_version: String,
+    /// What the parent's image says that it is: `sha256:<hex>` of the manifest that was baked in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_image: Option<String>,
     /// The kernel's boot id: another one means that every enclave here ended.
     pub boot_id: String,
     /// The version of [`Desired`] that this report answers.
@@ -129,8 +132,8 @@ impl Observed {
     pub fn bounded(mut self) -> Self {
         cut(&mut self.agent_version, MAX_NAME_BYTES);
         cut(&mut self.boot_id, MAX_NAME_BYTES);
-        if let Some(announced) = &mut self.announced {
-            cut(announced, MAX_NAME_BYTES);
+        for text in [&mut self.parent_image, &mut self.announced].into_iter().flatten() {
+            cut(text, MAX_NAME_BYTES);
         }
         self.assignments.truncate(MAX_ASSIGNMENTS);
         for assignment in &mut self.assignments {

@@ -88,6 +88,9 @@ pub struct Deployment {
     /// The parent's zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability_zone: Option<String>,
+    /// What the parent says its image is: `sha256:<hex>` of the manifest that was baked in. A claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_image: Option<String>,
     /// The enclave's vsock context id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enclave_cid: Option<u32>,

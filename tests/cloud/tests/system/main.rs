@@ -23,6 +23,7 @@ mod manifests;
 mod mistakes;
 mod notices;
 mod orphans;
+mod parent_image;
 mod pausing;
 mod publishing;
 mod repeats;
