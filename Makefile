@@ -14,6 +14,11 @@ dev: build ## Leave the local cloud up to play with
 test: build ## Every test
 	@scripts/test
 
+.PHONY: test-boot
+test-boot: build ## Real boots: the image under QEMU, then the whole system (builds QEMU once, as root)
+	@scripts/setup-boot
+	@scripts/test-boot
+
 chaos: build ## Random schedules with faults, on the model and on real processes (long)
 	@scripts/chaos
 
