@@ -1,6 +1,6 @@
 # Every task of a developer, by name. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: bench build chaos clean demo deny dev dist docs eif-oracle fuzz help lint model nitro-cli-oracle report-check scale setup test test-infra
+.PHONY: bench build chaos clean demo deny dev dist docs eif-oracle fuzz help lint model nitro-cli-oracle report-check scale setup test test-boot test-infra
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,10 @@ test: build ## Every test
 
 test-infra: build ## The deployment: the real terraform, policies, scripts, without AWS (part of `make test`)
 	@scripts/test-infra
+
+test-boot: build ## Real boots: the image under QEMU, then the whole system (builds QEMU once, as root)
+	@scripts/setup-boot
+	@scripts/test-boot
 
 chaos: build ## Random schedules with faults, on the model and on real processes (long)
 	@scripts/chaos

@@ -12,6 +12,8 @@ export BAILEY_KERNEL=${BAILEY_KERNEL:-$BAILEY_CACHE/kernel}
 export BAILEY_TOOLS=${BAILEY_TOOLS:-$BAILEY_CACHE/tools}
 # A distribution with systemd, in which the packaged units are tried; made by root only.
 export BAILEY_SYSTEMD_ROOT=${BAILEY_SYSTEMD_ROOT:-$BAILEY_CACHE/systemd}
+# The QEMU that boots images, built by scripts/setup-boot; the name says what is built and from what.
+export BAILEY_QEMU=${BAILEY_QEMU:-$BAILEY_CACHE/boot/qemu-trixie-1}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$repo/target}
 
 # shellcheck disable=SC2034  # these are for those who source this file

@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod booted;
 mod calls;
 mod chaos;
 mod deploy;
