@@ -1,9 +1,9 @@
 # Every task of a developer, by name. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: bench build chaos clean demo deny dev docs eif-oracle fuzz help lint model report-check scale setup test
+.PHONY: bench build chaos clean demo deny dev docs eif-oracle eif-reproducible fuzz help lint model report-check scale setup test
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## One DynamoDB write becomes a verified enclave, and goes away again
 	@scripts/demo
@@ -40,6 +40,9 @@ report-check: build ## The HTML reports in a browser: no request, accessible, re
 
 eif-oracle: ## Our images and measurements against AWS's own library (minutes; installs libssl-dev)
 	@scripts/eif-oracle
+
+eif-reproducible: build ## Two builds of one image, in two places and at two dates: the same bytes
+	@scripts/eif-reproducible
 
 fuzz: ## The verifier under libFuzzer, 10 minutes a target (FUZZ_SECONDS changes that)
 	@scripts/fuzz
