@@ -89,7 +89,10 @@ pub(super) fn live(
         log::info!("{end}; the enclave ends");
     }
     ring.close();
-    ring.wait_for_readers(LAST_WORDS);
+    // Without a workload there was nothing to tell.
+    if workload.is_some() {
+        ring.wait_for_readers(LAST_WORDS);
+    }
     end.map_err(RunError::Serve)
 }
 
