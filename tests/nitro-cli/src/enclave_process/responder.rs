@@ -1,4 +1,4 @@
-//! The image's own process.
+//! The image's own process: `keep`, which lives as it would as PID 1, but for mounts and users.
 
 use std::io;
 use std::path::Path;
@@ -10,6 +10,9 @@ use super::tied;
 /// The socket, in the enclave's directory, on which the responder listens.
 pub(super) const KEEP_SOCKET: &str = "keep.sock";
 
+/// The socket on which it tells of its workload.
+pub(super) const WORKLOAD_SOCKET: &str = "workload.sock";
+
 /// The socket of the simulated NSM.
 pub(super) const NSM_SOCKET: &str = "nsm.sock";
 
@@ -20,11 +23,15 @@ pub(super) const HEARTBEAT_SOCKET: &str = "heartbeat.sock";
 pub(super) fn spawn(program: &Path, events: &Sender<Event>) -> io::Result<()> {
     let environment = [
         ("KEEP_LISTEN", address(KEEP_SOCKET)),
+        ("KEEP_LISTEN_WORKLOAD", address(WORKLOAD_SOCKET)),
         ("KEEP_NSM", address(NSM_SOCKET)),
         ("KEEP_HEARTBEAT", address(HEARTBEAT_SOCKET)),
     ];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.into()));
-    tied::spawn(program, vec!["attest".into()], environment.to_vec(), events)
+    // Its files are where it lies itself.
+    let root = program.parent().unwrap_or(program);
+    let arguments = vec!["run".into(), "--root".into(), root.into()];
+    tied::spawn(program, arguments, environment.to_vec(), events)
 }
 
 /// An absolute address that is short wherever the host's directory is: Unix addresses have 108
