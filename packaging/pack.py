@@ -52,7 +52,7 @@ def main():
     ):
         bill = {"sbom.cdx.json": (bills[crate], 0o644)}
         path = output / f"{archive}.tar.gz"
-        write_tar(path, f"{crate}-{version}-{machine}", {**members, **licence, **bill})
+        write_tar(path, f"{crate}-{version}-{machine}", {**members, **licence, **bill}, arguments.compression)
         bill_path = output / f"{archive}.cdx.json"
         bill_path.write_bytes(bills[crate])
         made += [path, bill_path]
@@ -64,7 +64,7 @@ def main():
         "bailey-coordinator": (programs / "bailey-coordinator", 0o755),
         "sbom.cdx.json": (bills["bailey-coordinator"], 0o644),
         **licence,
-    })
+    }, arguments.compression)
     made.append(path)
     sums = "".join(f"{sha256(path)}  {path.name}\n" for path in sorted(made))
     (output / "SHA256SUMS").write_text(sums)
@@ -76,6 +76,7 @@ def parse_arguments():
     parser.add_argument("--programs", type=Path, required=True, help="where the built programs are")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--most-glibc", default="2.34", help="the newest version of glibc that may be needed")
+    parser.add_argument("--compression", type=int, default=6, choices=range(1, 10), help="1 is quick, for tests")
     return parser.parse_args()
 
 
@@ -96,7 +97,7 @@ def contents(source):
     return source if isinstance(source, bytes) else source.read_bytes()
 
 
-def write_tar(path, top, members):
+def write_tar(path, top, members, level):
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(members):
@@ -105,17 +106,17 @@ def write_tar(path, top, members):
             entry = tarfile.TarInfo(f"{top}/{name}")
             entry.size, entry.mode, entry.mtime = len(data), mode, INSTANT_UNIX
             archive.addfile(entry, io.BytesIO(data))
-    with path.open("wb") as out, gzip.GzipFile("", "wb", 6, out, mtime=0) as packed:
+    with path.open("wb") as out, gzip.GzipFile("", "wb", level, out, mtime=0) as packed:
         packed.write(tar.getvalue())
 
 
-def write_zip(path, members):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def write_zip(path, members, level):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
         for name in sorted(members):
             source, mode = members[name]
             entry = zipfile.ZipInfo(name, INSTANT)
             entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, mode << 16, 3
-            archive.writestr(entry, contents(source))
+            archive.writestr(entry, contents(source), compresslevel=level)
 
 
 def sha256(path):

@@ -32,6 +32,7 @@ fn pack(output: &Path, options: &[&str]) -> Output {
         .arg(repository().join("packaging/pack.py"))
         .args(["--programs".as_ref(), programs().as_os_str()])
         .args(["--output".as_ref(), output.as_os_str()])
+        .args(["--compression", "1"])
         .args(options)
         .output()
         .unwrap()
@@ -79,14 +80,14 @@ fn archives_of_the_same_programs_are_the_same_bytes_and_hold_what_they_should() 
     assert!(said.unwrap().status.success());
     assert!(dir.path().join(&top).join("systemd/bailey-agent.service").exists());
 
-    // The bill names what is linked, with its checksum, and nothing of the tests.
-    let bill = fs::read_to_string(one.join("agent.cdx.json")).unwrap();
-    let bill: Value = serde_json::from_str(&bill).unwrap();
-    let components = bill["components"].as_array().unwrap();
-    let named = |name: &str| components.iter().find(|component| component["name"] == name);
-    let aws_lc = named("aws-lc-rs").unwrap();
+    // The SBOM names what is linked, with its checksum, and nothing of the tests.
+    let sbom = fs::read_to_string(one.join("agent.cdx.json")).unwrap();
+    let sbom: Value = serde_json::from_str(&sbom).unwrap();
+    let components = sbom["components"].as_array().unwrap();
+    let component = |name: &str| components.iter().find(|it| it["name"] == name);
+    let aws_lc = component("aws-lc-rs").unwrap();
     assert_eq!(aws_lc["hashes"][0]["content"].as_str().unwrap().len(), 64);
-    assert!(named("proptest").is_none());
+    assert!(component("proptest").is_none());
 }
 
 #[test]
