@@ -20,7 +20,7 @@ use bailey_lifecycle::{
     next_step,
     orphan::{Claimed, Ownership, ownership},
     outcome, refuse_unusable,
-    shared::{Seated, seat, seated},
+    shared::{Seated, Together, seat, seated},
     spare::{Claim, Slot, SlotId, SlotState},
 };
 use bailey_model::{EnclaveId, S3Location, UnixMillis, hosts::Desired, record::RecordError};
@@ -338,11 +338,16 @@ impl Coordinator {
         if !looks {
             return Ok(Vec::new());
         }
-        let mut slots = self.ledger.slots().await.map_err(TickError::Store)?;
-        slots.retain(|slot| {
+        let mut slots = Vec::new();
+        for slot in self.ledger.slots().await.map_err(TickError::Store)? {
             let state = slot.host().and_then(|host| self.memory.instance(&host.instance_id));
-            !state.is_some_and(InstanceState::is_gone)
-        });
+            if !state.is_some_and(InstanceState::is_gone) {
+                slots.push(slot);
+            } else if slot.id.is_shared() {
+                // Nobody is to join it, and its name is not free before it is emptied.
+                slots.extend(self.tend_shared(&slot.id).await?);
+            }
+        }
         Ok(slots)
     }
 
@@ -385,10 +390,8 @@ impl Coordinator {
     async fn save(&self, entry: Entry, seen: &mut Seen) -> Result<Progress, TickError> {
         let entry = match &seen.entry {
             Some(before) => match seated(before, entry, seen.slot.as_ref()) {
-                Seated::Alone(entry) => entry,
-                Seated::Together(entry, slot, told) => {
-                    return self.save_with_slot(entry, &slot, told, seen).await;
-                }
+                Seated::Alone(entry) => *entry,
+                Seated::Together(together) => return self.save_with_slot(*together, seen).await,
             },
             None => entry,
         };
@@ -415,12 +418,11 @@ impl Coordinator {
     /// Writes the entry with the slot on which it has or had a place, and what the slot's host is told.
     async fn save_with_slot(
         &self,
-        entry: Entry,
-        slot: &Slot,
-        told: Option<(String, Desired)>,
+        together: Together,
         seen: &mut Seen,
     ) -> Result<Progress, TickError> {
-        let (changed, slot) = self.ledger.slot_in_transaction(slot).map_err(TickError::Store)?;
+        let Together { entry, slot, told } = together;
+        let (changed, slot) = self.ledger.slot_in_transaction(&slot).map_err(TickError::Store)?;
         let mut others = vec![slot];
         if let Some((instance_arn, desired)) = &told {
             let told = self.hosts.desired_in_transaction(instance_arn, desired);

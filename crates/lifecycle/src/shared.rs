@@ -86,16 +86,27 @@ pub fn seat(entry: &Entry) -> Option<&SlotId> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Seated {
     /// Nothing else.
-    Alone(Entry),
-    /// The slot on which it has or had a place, and what its host is told, by the host's ARN.
-    Together(Entry, Slot, Option<(String, Desired)>),
+    Alone(Box<Entry>),
+    /// The slot on which it has or had a place.
+    Together(Box<Together>),
+}
+
+/// An entry and its slot: to be written together or not at all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Together {
+    /// The entry.
+    pub entry: Entry,
+    /// The slot on which it has or had a place.
+    pub slot: Slot,
+    /// What the slot's host is told, by the host's ARN.
+    pub told: Option<(String, Desired)>,
 }
 
 /// The entry `next` that follows `before`, with what it changes on the slot that was read after `before`.
 #[must_use]
 pub fn seated(before: &Entry, mut next: Entry, slot: Option<&Slot>) -> Seated {
     let Some((slot, present)) = slot.and_then(|slot| Some((slot, place_of(before, slot)?))) else {
-        return Seated::Alone(next);
+        return Seated::Alone(Box::new(next));
     };
     let wanted = (seat(&next) == Some(&slot.id)).then(|| tenant(&next, present));
     if wanted.as_ref() == Some(present) {
@@ -104,7 +115,7 @@ pub fn seated(before: &Entry, mut next: Entry, slot: Option<&Slot>) -> Seated {
         if let (Some(host), Some(version)) = (next.state.host_mut(), version) {
             host.desired_version = version;
         }
-        return Seated::Alone(next);
+        return Seated::Alone(Box::new(next));
     }
     let mut changed = slot.clone();
     match wanted {
@@ -116,7 +127,7 @@ pub fn seated(before: &Entry, mut next: Entry, slot: Option<&Slot>) -> Seated {
         host.desired_version = version;
     }
     let told = told(&changed, version);
-    Seated::Together(next, changed, told)
+    Seated::Together(Box::new(Together { entry: next, slot: changed, told }))
 }
 
 /// What the slot's host is to run in this version; none while it has no host, or when that ends.
@@ -270,14 +281,13 @@ pub(crate) fn join(
         .places
         .iter()
         .find_map(|place| slots().find(|slot| is_open(slot, place, entry, spec, &tried, config)));
-    let mut slot = match there {
-        Some(slot) => slot.clone(),
-        None => {
-            let place = next_place(spec, &tried, view.short)?;
-            let slot = unused(place, slots());
-            let intent = LaunchIntent::for_slot(&slot, config, now);
-            slot.with(SlotState::Launching { intent })
-        }
+    let mut slot = if let Some(slot) = there {
+        slot.clone()
+    } else {
+        let place = next_place(spec, &tried, view.short)?;
+        let slot = unused(place, view.spares);
+        let intent = LaunchIntent::for_slot(&slot, config, now);
+        slot.with(SlotState::Launching { intent })
     };
     let tenant = Tenant {
         generation: entry.generation,
@@ -338,18 +348,17 @@ fn fits(spec: &Spec, slot: &Slot) -> bool {
 }
 
 /// A slot at the place that has no host.
-fn unused<'a>(place: &Place, slots: impl Iterator<Item = &'a Slot> + Clone) -> Slot {
-    let is_free =
-        |slot: &&Slot| slot.place == *place && matches!(slot.state, SlotState::Empty { .. });
-    if let Some(slot) = slots.clone().find(is_free) {
+fn unused(place: &Place, slots: &[Slot]) -> Slot {
+    let is_free = |slot: &&Slot| {
+        slot.id.is_shared() && slot.place == *place && matches!(slot.state, SlotState::Empty { .. })
+    };
+    if let Some(slot) = slots.iter().find(is_free) {
         return slot.clone();
     }
-    let number = (0..=u32::MAX)
-        .find(|number| {
-            let id = SlotId::shared(place, *number);
-            slots.clone().all(|slot| slot.id != id)
-        })
-        .unwrap_or(u32::MAX);
+    let is_new = |id: &SlotId| slots.iter().all(|slot| slot.id != *id);
+    let mut numbers = 0..=u32::MAX;
+    let number = numbers.find(|number| is_new(&SlotId::shared(place, *number)));
+    let number = number.unwrap_or(u32::MAX);
     Slot { id: SlotId::shared(place, number), ..Slot::new(place, number) }
 }
 

@@ -112,12 +112,18 @@ fn tenants(ids: &[&str]) -> (Vec<Entry>, Slot) {
         let host = slot.host().unwrap().clone();
         let state = State::Deploying { host, nonce: nonce(1), since: NOW, restarts: 0 };
         let next = entry.moved(state, NOW);
-        let Seated::Together(next, changed, _) = seated(entry, next, Some(&slot)) else {
-            panic!("{entry:?}");
-        };
-        (*entry, slot) = (next, saved(&changed));
+        let after = together(entry, next, &slot);
+        (*entry, slot) = (after.entry, saved(&after.slot));
     }
     (entries, slot)
+}
+
+/// What is written for `next`, which changes the slot.
+fn together(before: &Entry, next: Entry, slot: &Slot) -> Together {
+    match seated(before, next, Some(slot)) {
+        Seated::Together(together) => *together,
+        Seated::Alone(entry) => panic!("{entry:?}"),
+    }
 }
 
 fn moved_to(entry: &Entry, state: impl FnOnce(Host) -> State) -> Entry {
@@ -160,7 +166,7 @@ fn nobody_joins_more_than_are_allowed_a_host_of_another_place_or_template_or_one
         let outcome = Outcome::Failed;
         State::Terminating { host, outcome, since: NOW }
     });
-    let Seated::Together(_, left, _) = seated(&entry, leaving, Some(&slot)) else { panic!() };
+    let left = together(&entry, leaving, &slot).slot;
     assert!(other(json!({}), &left, &config()));
 }
 
@@ -179,10 +185,8 @@ fn what_a_host_is_told_is_composed_of_its_tenants_and_each_leaves_alone() {
     let b = &entries[0];
     let draining =
         moved_to(b, |host| State::Draining { host, outcome: Outcome::Destroyed, since: NOW });
-    let Seated::Together(draining, slot, Some((_, after))) = seated(b, draining, Some(&slot))
-    else {
-        panic!();
-    };
+    let Together { entry: draining, slot, told } = together(b, draining, &slot);
+    let (_, after) = told.unwrap();
     assert_eq!(after.assignments, desired.assignments[..1]);
     // It keeps its place, and waits for an answer to this very version.
     assert_eq!(slot.tenants.len(), 2);
@@ -190,7 +194,7 @@ fn what_a_host_is_told_is_composed_of_its_tenants_and_each_leaves_alone() {
     let slot = saved(&slot);
     let gone =
         moved_to(&draining, |host| State::Ended { outcome: Outcome::Destroyed, host: Some(host) });
-    let Seated::Together(_, slot, _) = seated(&draining, gone, Some(&slot)) else { panic!() };
+    let slot = together(&draining, gone, &slot).slot;
     assert_eq!(slot.tenants.keys().map(EnclaveId::as_str).collect::<Vec<_>>(), ["a"]);
 }
 
@@ -199,7 +203,7 @@ fn a_note_changes_nothing_on_the_slot_and_asks_its_host_for_nothing() {
     let (entries, slot) = tenants(&["a"]);
     let mut noted = entries[0].clone();
     noted.note(NOW, "something");
-    let expected = Seated::Alone(noted.clone());
+    let expected = Seated::Alone(Box::new(noted.clone()));
     assert_eq!(seated(&entries[0], noted, Some(&slot)), expected);
 }
 
@@ -281,9 +285,7 @@ fn a_refused_host_is_told_to_each_who_waits_and_its_next_one_has_another_token()
     assert!(matches!(joined(&claim.entry, Some(&refused)), Joined::Refused(..)));
     assert_eq!(next_shared_step(&refused, NOW), SlotStep::Wait(None));
     let again = claim.entry.moved(State::Joining { seat: None, tried: Vec::new() }, NOW);
-    let Seated::Together(_, left, None) = seated(&claim.entry, again, Some(&refused)) else {
-        panic!();
-    };
+    let left = together(&claim.entry, again, &refused).slot;
     let SlotStep::Save(empty) = next_shared_step(&left, NOW) else { panic!() };
     assert_eq!(empty.name(), "EMPTY");
     let next = joins(&entry("b", &json!({})), &[*empty], &config()).unwrap();

@@ -464,6 +464,8 @@ fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: 
         // A host that was spare may have been lost before it was taken.
         _ if is_ended && is_first_try(entry) => State::Replacing { host: host.clone() },
         _ if entry.attempts >= MOST_ATTEMPTS => return failed(entry, failure, now),
+        // So may a shared one before it was joined.
+        _ if is_ended && is_newcomer(entry, host, view) => State::Replacing { host: host.clone() },
         RestartPolicy::Always if is_ended => State::Replacing { host: host.clone() },
         RestartPolicy::Always | RestartPolicy::OnFailure if !is_ended => {
             State::Resuming { host: host.clone() }
@@ -484,6 +486,12 @@ fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: 
 /// Whether the entry has taken a spare host, and nothing came of it yet.
 fn is_first_try(entry: &Entry) -> bool {
     entry.attempts == 0 && matches!(entry.state, State::Deploying { .. })
+}
+
+/// Whether the entry has joined a shared host, which has not said anything about it yet.
+fn is_newcomer(entry: &Entry, host: &Host, view: &View<'_>) -> bool {
+    let deploys = matches!(entry.state, State::Deploying { .. });
+    host.slot.is_some() && deploys && view.assignment(entry).is_none()
 }
 
 /// How many launches and starts one generation may come to before a lost instance ends it.

@@ -478,6 +478,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shared_leaves_the_parent_a_core_and_memory_and_is_of_one_node() {
+        let shared = |name: &str| shared(&named(name)).map(|it| (it.cpu_count, it.memory_mib));
+        assert_eq!(shared("m5.2xlarge"), Some((6, 27 * 1_024)));
+        assert_eq!(shared("m6g.xlarge"), Some((3, 13 * 1_024)));
+        assert_eq!(shared("m5.24xlarge"), Some((46, 167 * 1_024)));
+        assert_eq!((shared("m5.large"), shared("t3.large")), (None, None));
+        assert_eq!(need(2, 1_025).in_pages(), need(2, 2_048));
+    }
+
+    #[test]
     fn half_a_core_is_refused_where_cores_have_two_threads() {
         assert!(matches!(fit(&named("m5.xlarge"), need(1, 512)), Err(Unfit::PartOfCore { .. })));
         assert!(matches!(fit(&named("m6g.large"), need(1, 512)), Ok(Fit::AsAsked(_))));

@@ -12,7 +12,7 @@ use bailey_lifecycle::{
     ledger::{Entry, Event, Host, Judgement, State},
     orphan::Ownership,
     outcome,
-    shared::{Seated, Tenant, seat, seated},
+    shared::{Seated, Tenant, Together, seat, seated},
     spare::{self, Claim, Slot, SlotState, SlotStep},
 };
 use bailey_model::projection::Projection;
@@ -132,8 +132,11 @@ impl World {
     fn save(&mut self, entry: Entry, seen: Seen) -> Coordinator {
         let Some(before) = seen.entry.as_deref() else { return self.save_alone(entry, seen) };
         let (entry, slot, told) = match seated(before, entry, seen.slot.as_deref()) {
-            Seated::Alone(entry) => return self.save_alone(entry, seen),
-            Seated::Together(entry, slot, told) => (entry, slot, told),
+            Seated::Alone(entry) => return self.save_alone(*entry, seen),
+            Seated::Together(together) => {
+                let Together { entry, slot, told } = *together;
+                (entry, slot, told)
+            }
         };
         if self.is_broken(Mutation::LooseSeat) && seat(&entry) != Some(&slot.id) {
             return self.save_alone(entry, seen);

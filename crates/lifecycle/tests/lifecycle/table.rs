@@ -89,7 +89,7 @@ const SITUATIONS: [Situation; 23] = [
     }),
     ("TERMINATING, shared", || {
         let mut world = shared();
-        world.beside_another();
+        world.beside_another(None);
         world.ask("PENDING_DESTROY");
         world.settle();
         world.later(61);

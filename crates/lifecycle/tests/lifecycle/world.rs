@@ -17,7 +17,7 @@ use bailey_lifecycle::{
     launch::{LaunchRefused, LaunchRequest, Launched, Place},
     ledger::{Entry, Outcome, State},
     next_step, outcome,
-    shared::{Seated, Tenant, seat, seated},
+    shared::{Seated, Tenant, Together, seat, seated},
     spare::{self, Slot, SlotStep, SlotView, next_slot_step},
 };
 use bailey_manifest::TrustedKeys;
@@ -199,11 +199,19 @@ impl World {
         self.instances.iter().filter(|instance| !instance.state.is_gone()).count()
     }
 
-    /// Another enclave, which is to stay, has a place on the same host.
-    pub(crate) fn beside_another(&mut self) {
+    /// Another enclave, which is to stay and may have shown a module id, has a place on the same host.
+    pub(crate) fn beside_another(&mut self, module_id: Option<String>) {
         let mut slot = self.slot().unwrap().clone();
         let other = slot.tenants.values().next().unwrap().clone();
-        slot.tenants.insert("another".parse().unwrap(), Tenant { assignment: None, ..other });
+        slot.tenants
+            .insert("another".parse().unwrap(), Tenant { assignment: None, module_id, ..other });
+        self.save_slot(&slot);
+    }
+
+    /// All others on the same host only wait for the end of their enclaves.
+    pub(crate) fn the_others_leave(&mut self) {
+        let mut slot = self.slot().unwrap().clone();
+        slot.tenants.values_mut().for_each(|tenant| tenant.leaving = true);
         self.save_slot(&slot);
     }
 
@@ -408,8 +416,9 @@ impl World {
     fn save(&mut self, entry: Entry) {
         let Some(before) = &self.entry else { return self.save_alone(entry) };
         match seated(before, entry, self.slot()) {
-            Seated::Alone(entry) => self.save_alone(entry),
-            Seated::Together(entry, slot, told) => {
+            Seated::Alone(entry) => self.save_alone(*entry),
+            Seated::Together(together) => {
+                let Together { entry, slot, told } = *together;
                 self.save_slot(&slot);
                 self.desired.extend(told);
                 self.save_alone(entry);
