@@ -188,7 +188,7 @@ fn pace() -> Pace {
 }
 
 fn one() -> Desired {
-    Desired { version: 1, drain: false, assignments: vec![assignment("a", 1)] }
+    Desired { version: 1, assignments: vec![assignment("a", 1)], ..Desired::default() }
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,6 +56,9 @@ fn asked(configuration: &Configuration) -> Vec<(&'static str, String)> {
     pairs.push(("instance type", configuration.instance_type.to_string()));
     pairs.push(("vCPUs", configuration.cpu_count.to_string()));
     pairs.push(("memory", format!("{} MiB", configuration.memory_mib)));
+    if configuration.share_parent {
+        pairs.push(("may share a parent", yes_no(true)));
+    }
     pairs.push(("debug mode", yes_no(configuration.debug_mode)));
     pairs.push(("expected PCRs", indexes(&configuration.expected_pcrs)));
     pairs.push(("must be verified", yes_no(configuration.require_verified)));
@@ -81,6 +84,7 @@ fn host(deployment: &Deployment) -> String {
     });
     let pairs: Vec<(&str, String)> = [
         ("instance", instance_id.clone()),
+        ("shared as", deployment.shared_host.clone()),
         ("type", launched),
         ("zone", availability_zone.clone()),
         ("ARN", host.clone()),

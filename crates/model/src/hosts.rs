@@ -42,6 +42,19 @@ pub struct Desired {
     pub drain: bool,
     /// The enclaves that should run here. What is absent is to be ended.
     pub assignments: Vec<Assignment>,
+    /// How large the enclave pool is to be from the beginning, for enclaves that come later to a host which
+    /// several share; as large as the assignments need when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolSize>,
+}
+
+/// CPUs and memory of an enclave pool.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PoolSize {
+    /// vCPUs.
+    pub cpu_count: u32,
+    /// Memory, in MiB.
+    pub memory_mib: u32,
 }
 
 /// One enclave that a host should run.

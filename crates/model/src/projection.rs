@@ -79,6 +79,9 @@ pub struct Deployment {
     /// The parent's instance id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
+    /// The slot of the parent, when other enclaves may run there too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_host: Option<String>,
     /// The parent's type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_type: Option<String>,

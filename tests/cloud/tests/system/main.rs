@@ -30,6 +30,7 @@ mod publishing;
 mod repeats;
 mod restarts;
 mod scale;
+mod sharing;
 mod spares;
 mod system;
 mod systemd;
