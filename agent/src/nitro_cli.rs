@@ -72,9 +72,9 @@ impl NitroCli {
     pub async fn version(&self) -> Result<String, NitroCliError> {
         let output = self.run(&self.run_by, "--version", vec![], self.deadline, None).await?;
         let known = answers::version(&output.stdout);
-        known.map(|(major, minor, patch)| format!("{major}.{minor}.{patch}")).ok_or_else(|| {
-            NitroCliError::Output { verb: "--version", source: OutputError::Version }
-        })
+        known
+            .map(|(major, minor, patch)| format!("{major}.{minor}.{patch}"))
+            .ok_or(NitroCliError::Output { verb: "--version", source: OutputError::Version })
     }
 
     /// Ends the enclave with this `EnclaveID`.

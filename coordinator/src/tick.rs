@@ -394,14 +394,17 @@ impl Coordinator {
         let entry = match &seen.entry {
             Some(before) => match seated(before, entry, seen.slot.as_ref()) {
                 Seated::Alone(entry) => *entry,
-                Seated::Together(together) => return self.save_with_slot(*together, seen).await,
+                Seated::Together(together) => {
+                    return Box::pin(self.save_with_slot(*together, seen)).await;
+                }
             },
             None => entry,
         };
         if let Some((instance_arn, desired)) = self.news_for_host(&entry, seen) {
             let told = self.hosts.desired_in_transaction(&instance_arn, &desired);
             let told = vec![told.map_err(TickError::Store)?];
-            let written = self.ledger.save_with(&entry, told).await.map_err(TickError::Store)?;
+            let written = Box::pin(self.ledger.save_with(&entry, told)).await;
+            let written = written.map_err(TickError::Store)?;
             // Whoever told the host something as new has done it for us.
             if written != WrittenTogether::Outdated {
                 self.memory.desired_is_written(&instance_arn, desired.version);

@@ -151,7 +151,7 @@ fn enclaves_join_one_host_until_it_is_full_and_then_another() {
 fn nobody_joins_more_than_are_allowed_a_host_of_another_place_or_template_or_one_that_is_left() {
     let (mut entries, slot) = tenants(&["a"]);
     let other = |changes: Value, slot: &Slot, config: &Config| {
-        joins(&entry("b", &changes), &[slot.clone()], config).unwrap().slot.id != slot.id
+        joins(&entry("b", &changes), std::slice::from_ref(slot), config).unwrap().slot.id != slot.id
     };
     assert!(!other(json!({}), &slot, &config()));
     assert!(other(json!({"instance_type": "m5.4xlarge"}), &slot, &config()));
@@ -247,6 +247,7 @@ fn reported(entry: &Entry, phase: HostPhase) -> ObservedAssignment {
         answer: None,
         failure: None,
         restarts: 0,
+        health: None,
     }
 }
 

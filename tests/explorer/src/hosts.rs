@@ -187,9 +187,11 @@ fn document(instance_id: &str, assignment: &Assignment, now_ms: u64) -> Base64By
         .clone()
 }
 
+/// By instance and enclave.
+type Modules = HashMap<(String, String), Arc<SimulatedNsm>>;
+
 fn module(instance_id: &str, enclave_id: &str) -> Option<Arc<SimulatedNsm>> {
-    static MODULES: LazyLock<Mutex<HashMap<(String, String), Arc<SimulatedNsm>>>> =
-        LazyLock::new(Mutex::default);
+    static MODULES: LazyLock<Mutex<Modules>> = LazyLock::new(Mutex::default);
     let key = (instance_id.to_owned(), enclave_id.to_owned());
     let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = modules.get(&key) {

@@ -142,12 +142,12 @@ impl World {
         let generation = |enclave: &Enclave| {
             enclave.entry.as_ref().map(|entry| (entry.generation.0, entry.version))
         };
-        let each = before.enclaves.iter().zip(&self.enclaves);
+        let mut each = before.enclaves.iter().zip(&self.enclaves);
         let goes_on = |(before, after)| match (generation(before), generation(after)) {
             (Some(_), None) => false,
             (before, after) => before <= after,
         };
-        if each.map(goes_on).all(|goes_on| goes_on) { Ok(()) } else { Err(Rule::GenerationsGoOn) }
+        if each.all(goes_on) { Ok(()) } else { Err(Rule::GenerationsGoOn) }
     }
 
     /// The rules for a world at rest.

@@ -81,8 +81,7 @@ impl Random {
     fn one_of(&mut self, actions: &[Action]) -> Option<Action> {
         let weight = |action: &Action| match action {
             Action::ReadEntry(..) | Action::ReadRecord(_) | Action::Step(_) => 40,
-            Action::ReadSlot(..) => 20,
-            Action::HostWorks(_) => 20,
+            Action::ReadSlot(..) | Action::HostWorks(_) => 20,
             Action::SweepEnds(_) => 10,
             Action::Tick => 2,
             _ => 1,

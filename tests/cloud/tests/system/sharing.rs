@@ -167,7 +167,7 @@ async fn a_coordinator_killed_between_the_writes_of_a_shared_parent_finishes_the
         let held = system.wire().unwrap().hold_write(Some(step), passing, side);
         let ids = ["a", "b"].map(|name| format!("{name}-{number}"));
         let ids = [ids[0].as_str(), ids[1].as_str()];
-        let killed = tokio::spawn(async move { held.await });
+        let killed = tokio::spawn(held);
         put(&system, &ids).await;
         let ends = number >= 5;
         if ends {
