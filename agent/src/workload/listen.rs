@@ -25,7 +25,8 @@ pub async fn listen(
     // Dropping it ends all of them.
     let mut tasks = JoinSet::new();
     let mut listening = BTreeMap::<String, [AbortHandle; 2]>::new();
-    loop {
+    // Before the supervisor says anything, what runs is unknown, and nothing is to be forgotten.
+    while running.changed().await.is_ok() {
         let now = running.borrow_and_update().clone();
         let ids: BTreeSet<&str> = now.iter().map(|it| it.enclave.nitro_id.as_str()).collect();
         listening.retain(|id, handles| {
@@ -62,9 +63,6 @@ pub async fn listen(
         }
         // Those that were aborted, and probes that are not configured.
         while tasks.try_join_next().is_some() {}
-        if running.changed().await.is_err() {
-            return;
-        }
     }
 }
 

@@ -98,7 +98,7 @@ impl Tail {
         for line in lines(entry) {
             let Line { stream, text } = &line;
             let (id, generation) = (enclave_id.as_str(), generation.0);
-            log::info!(target: "workload", enclave_id = id, generation, stream = *stream; "{text}");
+            log::info!(enclave_id = id, generation, stream = *stream; "{text}");
             if let Some(shipper) = &self.shipper {
                 shipper.ship(enclave_id, &line);
             }

@@ -158,6 +158,8 @@ async fn output_is_read_on_from_where_it_was_read_by_a_later_agent_too() {
     timeout(LIMIT, written).await.unwrap();
     listening.task.abort();
     let listening = Listening::below(dir.path());
+    // It listens before its supervisor knows what runs.
+    tokio::time::sleep(OFTEN).await;
     listening.runs(vec![running(16)]);
     let (after, _stream) = enclave.asked_for_output().await;
     assert_eq!(after, Some(3));

@@ -4,7 +4,8 @@
 //! responder in the ramdisk, which is real.
 
 use bailey_enclave_image::build::{
-    BuildOptions, BuiltImage, FIXED_BUILD_TIME, Kernel, Profile, WorkloadFile, build_image,
+    BuildOptions, BuiltImage, Changes, Content, FIXED_BUILD_TIME, Kernel, Profile, WorkloadFile,
+    build_image,
 };
 use bailey_model::manifest::Manifest;
 use std::{fs, path::Path, path::PathBuf, sync::LazyLock};
@@ -30,6 +31,14 @@ pub(crate) fn rogue(mode: &str) -> Image {
     build(&program("rogue-keep"), Some(("/rogue-mode", mode.as_bytes())))
 }
 
+/// The image of a workload that does what these words say; see `test-workload`.
+pub(crate) fn talking(words: &[&str]) -> Image {
+    let argv = ["/test-workload"].iter().chain(words).map(|word| (*word).to_owned()).collect();
+    let changes = Changes { argv, ..Changes::default() };
+    let program = fs::read(program("test-workload")).unwrap();
+    build_with(&self::program("keep"), Some(("/test-workload", &program, 0o755)), changes)
+}
+
 /// An image with a file of 20 MiB that does not compress.
 pub(crate) fn large() -> Image {
     let mut word = 1_u64;
@@ -45,16 +54,21 @@ pub(crate) fn large() -> Image {
 }
 
 fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
+    let file = file.map(|(name, contents)| (name, contents, 0o644));
+    build_with(keep, file, Changes::default())
+}
+
+fn build_with(keep: &Path, file: Option<(&str, &[u8], u32)>, changes: Changes) -> Image {
     let dir = TempDir::new().unwrap();
     let path = |name: &str, contents: &[u8]| -> PathBuf {
         let path = dir.path().join(name);
         fs::write(&path, contents).unwrap();
         path
     };
-    let workload = file.map(|(name, contents)| WorkloadFile {
+    let workload = file.map(|(name, contents, mode)| WorkloadFile {
         path: name.parse().unwrap(),
         source: path("file", contents),
-        mode: 0o644,
+        mode,
     });
     let options = BuildOptions {
         kernel: Kernel {
@@ -66,7 +80,7 @@ fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
         cmdline: Profile::Local.default_cmdline().to_owned(),
         keep: keep.to_owned(),
         workload: workload.into_iter().collect(),
-        content: bailey_enclave_image::build::Content::default(),
+        content: Content { changes, ..Content::default() },
         name: "test".to_owned(),
         version: "1".to_owned(),
         build_time: FIXED_BUILD_TIME.to_owned(),

@@ -20,6 +20,7 @@ mod histories;
 mod images;
 mod lambda;
 mod late;
+mod logs;
 mod manifests;
 mod mistakes;
 mod notices;

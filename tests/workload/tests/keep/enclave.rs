@@ -82,7 +82,10 @@ impl Enclave {
         let nsm = serve_nsm(&dir.path().join("nsm"));
         let heartbeat = UnixListener::bind(dir.path().join("heartbeat")).unwrap();
         let address = |name: &str| format!("unix:{}", dir.path().join(name).display());
-        let child = Command::new(keep)
+        // A shell has what it runs in the background ignore SIGINT, and that is inherited.
+        let child = Command::new("env")
+            .arg("--default-signal=INT")
+            .arg(keep)
             .arg("run")
             .arg("--root")
             .arg(root)
