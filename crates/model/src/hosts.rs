@@ -7,6 +7,7 @@
 use crate::{
     Base64Bytes, EnclaveId, Generation, PcrSet, S3Location, UnixMillis,
     failure::{Failure, cut},
+    network::{Destination, IngressPort},
     record::RestartPolicy,
 };
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,12 @@ pub struct Assignment {
     pub restart: RestartPolicy,
     /// The nonce that the enclave's next document must carry.
     pub nonce: Nonce,
+    /// What the enclave may reach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<Destination>,
+    /// Where the enclave is reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ingress: Vec<IngressPort>,
 }
 
 /// An image in S3.
