@@ -1,6 +1,6 @@
 # Every task of a developer, by name. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: bench build chaos clean demo deny dev docs eif-oracle fuzz help lint model nitro-cli-oracle report-check scale setup test
+.PHONY: bench build chaos clean demo deny dev docs eif-oracle eif-reproducible fuzz help lint model nitro-cli-oracle report-check scale setup test
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ eif-oracle: ## Our images and measurements against AWS's own library (minutes; i
 
 nitro-cli-oracle: build ## What nitro-cli's own code says, as we read it; our image, as it reads it (minutes; installs libssl-dev)
 	@scripts/nitro-cli-oracle
+
+eif-reproducible: build ## Two builds of one image, in two places and at two dates: the same bytes
+	@scripts/eif-reproducible
 
 fuzz: ## The verifier under libFuzzer, 10 minutes a target (FUZZ_SECONDS changes that)
 	@scripts/fuzz

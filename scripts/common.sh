@@ -19,6 +19,9 @@ programs=$CARGO_TARGET_DIR/debug
 static_target=x86_64-unknown-linux-gnu
 # shellcheck disable=SC2034
 keep=$CARGO_TARGET_DIR/$static_target/release/keep
+# A static program for images of tests.
+# shellcheck disable=SC2034
+workload=$CARGO_TARGET_DIR/$static_target/release/test-workload
 # The image that the demo, `make dev` and the system tests deploy, and its manifest.
 image=$CARGO_TARGET_DIR/images/test.eif
 export BAILEY_TEST_EIF=$image

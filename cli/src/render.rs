@@ -2,6 +2,7 @@
 
 mod events;
 mod history;
+mod inspection;
 mod instants;
 mod layout;
 mod list;
@@ -13,6 +14,7 @@ mod way;
 
 pub(crate) use events::{event, missed};
 pub(crate) use history::{Saved, history, saved};
+pub(crate) use inspection::{inspection, inspection_json};
 pub(crate) use instants::instants;
 pub(crate) use list::list;
 pub(crate) use measurement::{description, measurement};

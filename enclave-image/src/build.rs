@@ -4,16 +4,26 @@
 //! machine's paths nor its clock get in. The image is written beside its final name, read back,
 //! measured, and renamed when all of that went well; its manifest follows.
 
+mod container;
+mod files;
 mod image_path;
 mod kernel;
+mod plan;
 mod ramdisk;
+mod tree;
 
+pub use container::ContainerError;
+pub use files::{FilesError, WorkloadFile};
 pub use image_path::{ImagePath, ImagePathError};
 pub use kernel::{Kernel, KernelError, Profile};
-pub use ramdisk::{RamdiskError, WorkloadFile};
+pub use plan::{Changes, Content, PlanError};
+pub use ramdisk::RamdiskError;
+
+pub(crate) use ramdisk::PROFILE_PATH;
 
 use bailey_eif::{
-    Architecture, BuildMetadata, ImageMetadata, ImageParts, Measurement, ReadError, WriteError,
+    Architecture, BuildMetadata, ImageMetadata, ImageParts, Measurement, ReadError, SignError,
+    WriteError, append_signature,
 };
 use bailey_model::{
     Pcr,
@@ -41,6 +51,8 @@ pub struct BuildOptions {
     pub keep: PathBuf,
     /// Files of the workload, in a ramdisk of their own that PCR2 measures. May be empty.
     pub workload: Vec<WorkloadFile>,
+    /// What else the workload consists of, and how it is started.
+    pub content: Content,
     /// Name of the image, for the metadata and the manifest.
     pub name: String,
     /// Version of the image, for the metadata and the manifest.
@@ -69,6 +81,11 @@ pub fn build_image(options: &BuildOptions) -> Result<BuiltImage, BuildError> {
     let failed = |source| BuildError::Output { path: options.output.clone(), source };
     let mut image = temporary(directory).map_err(failed)?;
     write_image(options, directory, image.as_file_mut())?;
+    if let Some(signer) = &options.content.signer {
+        let (unsigned, _) = measure(image.as_file_mut())?;
+        let section = signer.section(&unsigned.pcr0).map_err(BuildError::Sign)?;
+        append_signature(image.as_file_mut(), &section).map_err(BuildError::Measure)?;
+    }
     let (measurement, sha384) = measure(image.as_file_mut())?;
     let manifest = manifest(options, &measurement, sha384);
     image.as_file().sync_all().map_err(failed)?;
@@ -83,15 +100,14 @@ fn write_image(
     target: &mut File,
 ) -> Result<(), BuildError> {
     let mut ramdisks = vec![ramdisk::base(&options.keep, &options.kernel)];
-    if !options.workload.is_empty() {
-        ramdisks.push(ramdisk::workload(&options.workload).map_err(BuildError::Ramdisk)?);
-    }
+    let content = plan::content(&options.content, &options.workload, directory);
+    ramdisks.extend(content.map_err(BuildError::Content)?);
     let mut files = Vec::with_capacity(ramdisks.len());
     for tree in ramdisks {
         let path = directory.to_owned();
         let mut file = tempfile::tempfile_in(directory)
             .map_err(|source| BuildError::Output { path, source })?;
-        tree.write_to(&mut file).map_err(BuildError::Ramdisk)?;
+        ramdisk::write(&tree, &mut file).map_err(BuildError::Ramdisk)?;
         file.rewind().map_err(BuildError::Scratch)?;
         files.push(file);
     }
@@ -172,6 +188,9 @@ fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
 /// Why no image was built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// The workload cannot become part of an image.
+    #[error("the workload cannot be used")]
+    Content(#[source] PlanError),
     /// The manifest cannot be written as JSON.
     #[error("cannot write the manifest as JSON")]
     Manifest(#[source] serde_json::Error),
@@ -200,6 +219,9 @@ pub enum BuildError {
     /// A ramdisk's temporary file cannot be used.
     #[error("cannot use a temporary file")]
     Scratch(#[source] io::Error),
+    /// The image cannot be signed.
+    #[error("cannot sign the image")]
+    Sign(#[source] SignError),
     /// The image cannot be laid out.
     #[error("cannot lay the image out")]
     Write(#[source] WriteError),

@@ -1,11 +1,23 @@
 //! The builder's command line, for the program of its own and for whoever embeds it.
 
-use crate::build::{
-    self, BuildError, BuildOptions, BuiltImage, FIXED_BUILD_TIME, ImagePath, ImagePathError,
-    Kernel, KernelError, Profile, WorkloadFile,
+mod parts;
+
+pub use parts::{AddedFile, AddedFileError, HttpProbe, HttpProbeError, Variable, VariableError};
+
+use crate::{
+    build::{
+        self, BuildError, BuildOptions, BuiltImage, Changes, Content, FIXED_BUILD_TIME, Kernel,
+        KernelError, Profile,
+    },
+    workload::{Health, Probe, RestartPolicy},
 };
+use bailey_eif::{ImageSigner, SignError};
 use clap::Args;
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Builds an enclave image and its manifest (`FILE.manifest.json`).
 #[derive(Args, Clone, Debug)]
@@ -20,9 +32,47 @@ pub struct BuildArgs {
     /// The static `keep` binary.
     #[arg(long, value_name = "PATH")]
     pub keep: PathBuf,
+    /// A container's image as the workload: an OCI layout or what `docker save` writes, as a tar file
+    /// or a directory; it says what is started, too.
+    #[arg(long = "image", value_name = "PATH")]
+    pub container: Option<PathBuf>,
+    /// A directory whose contents become the workload's files. Everything is root's there, and of the
+    /// permissions only the owner's right to execute counts.
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
     /// A file of the workload: where it goes in the enclave, where it is, and its octal mode.
     #[arg(long = "add", value_name = "PATH=FILE[:MODE]")]
     pub workload: Vec<AddedFile>,
+    /// A manifest of the workload (JSON) to start from, for what has no flag here.
+    #[arg(long, value_name = "FILE")]
+    pub workload_manifest: Option<PathBuf>,
+    /// A variable of the workload's environment; may be given several times.
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    pub env: Vec<Variable>,
+    /// As whom the workload runs, by numbers or names of the image.
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Where the workload starts.
+    #[arg(long, value_name = "PATH")]
+    pub working_directory: Option<String>,
+    /// When keep starts it again: `always`, `on-failure` or `never` (the default: the enclave ends).
+    #[arg(long, value_name = "POLICY")]
+    pub restart: Option<RestartPolicy>,
+    /// The workload is healthy while it answers a GET on this port with a status from 200 to 399.
+    #[arg(long, value_name = "PORT/PATH")]
+    pub health_http: Option<HttpProbe>,
+    /// The workload is healthy while it accepts connections on this port.
+    #[arg(long, value_name = "PORT", conflicts_with = "health_http")]
+    pub health_tcp: Option<u16>,
+    /// The enclave's host name.
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Sign the image with this key (P-384, PEM), which PCR8 then shows.
+    #[arg(long, value_name = "FILE", requires = "sign_certificate")]
+    pub sign_key: Option<PathBuf>,
+    /// The certificate for that key (X.509, PEM).
+    #[arg(long, value_name = "FILE", requires = "sign_key")]
+    pub sign_certificate: Option<PathBuf>,
     /// Name of the image.
     #[arg(long, default_value = "bailey")]
     pub name: String,
@@ -38,6 +88,10 @@ pub struct BuildArgs {
     /// The image to write.
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
+    /// The program to start and its arguments; without it, and without a container's image, the
+    /// enclave only attests.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 impl BuildArgs {
@@ -45,11 +99,33 @@ impl BuildArgs {
     pub fn run(self) -> Result<BuiltImage, CommandError> {
         let kernel = Kernel::find(self.profile, &self.kernel_dir).map_err(CommandError::Kernel)?;
         let cmdline = self.cmdline.unwrap_or_else(|| self.profile.default_cmdline().to_owned());
+        let signer = match (&self.sign_key, &self.sign_certificate) {
+            (Some(key), Some(certificate)) => Some(Arc::new(signer(key, certificate)?)),
+            _ => None,
+        };
+        let probe = self.health_http.map(|probe| probe.0);
+        let probe = probe.or_else(|| self.health_tcp.map(|port| Probe::Tcp { port }));
+        let changes = Changes {
+            argv: self.command,
+            env: self.env.into_iter().map(|variable| variable.0).collect(),
+            user: self.user,
+            working_directory: self.working_directory,
+            restart: self.restart,
+            health: probe.map(Health::new),
+            hostname: self.hostname,
+        };
         let options = BuildOptions {
             kernel,
             cmdline,
             keep: self.keep,
             workload: self.workload.into_iter().map(|added| added.0).collect(),
+            content: Content {
+                container: self.container,
+                directory: self.directory,
+                manifest: self.workload_manifest,
+                changes,
+                signer,
+            },
             name: self.name,
             version: self.version,
             build_time: self.build_time,
@@ -59,46 +135,12 @@ impl BuildArgs {
     }
 }
 
-/// A [`WorkloadFile`] as `PATH=FILE[:MODE]`; the mode is octal, 0755 by default.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AddedFile(pub WorkloadFile);
-
-impl FromStr for AddedFile {
-    type Err = AddedFileError;
-
-    fn from_str(text: &str) -> Result<Self, AddedFileError> {
-        let (path, rest) = text.split_once('=').ok_or(AddedFileError::NoFile)?;
-        let (source, mode) = match rest.rsplit_once(':') {
-            Some((source, mode)) => (source, parse_mode(mode)?),
-            None => (rest, 0o755),
-        };
-        let path: ImagePath = path.parse().map_err(AddedFileError::Path)?;
-        Ok(Self(WorkloadFile { path, source: source.into(), mode }))
-    }
-}
-
-fn parse_mode(text: &str) -> Result<u32, AddedFileError> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ => Err(AddedFileError::Mode { found: text.to_owned() }),
-    }
-}
-
-/// Why an argument describes no file of the workload.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum AddedFileError {
-    /// The part after the last colon is no octal mode.
-    #[error("`{found}` is not an octal mode up to 7777")]
-    Mode {
-        /// That part.
-        found: String,
-    },
-    /// There is no `=`.
-    #[error("PATH=FILE[:MODE] is expected")]
-    NoFile,
-    /// The path in the enclave is not usable. The only text that a command line shows.
-    #[error(transparent)]
-    Path(ImagePathError),
+fn signer(key: &Path, certificate: &Path) -> Result<ImageSigner, CommandError> {
+    let read = |path: &Path| {
+        let failed = |source| CommandError::Read { path: path.to_owned(), source };
+        fs::read_to_string(path).map_err(failed)
+    };
+    ImageSigner::new(&read(key)?, &read(certificate)?).map_err(CommandError::Signer)
 }
 
 /// Why the command failed.
@@ -110,22 +152,15 @@ pub enum CommandError {
     /// There is no usable kernel.
     #[error("no kernel for this profile")]
     Kernel(#[source] KernelError),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_given_with_or_without_a_mode() {
-        let parse = |text: &str| {
-            text.parse::<AddedFile>()
-                .map(|AddedFile(file)| (file.path.to_string(), file.source, file.mode))
-        };
-        assert_eq!(parse("/app=./app"), Ok(("/app".into(), "./app".into(), 0o755)));
-        assert_eq!(parse("etc/app=/x/app:0600"), Ok(("/etc/app".into(), "/x/app".into(), 0o600)));
-        assert_eq!(parse("/app"), Err(AddedFileError::NoFile));
-        assert_eq!(parse("/app=x:rw"), Err(AddedFileError::Mode { found: "rw".into() }));
-        assert!(matches!(parse("/init=x"), Err(AddedFileError::Path(_))));
-    }
+    /// A key or certificate cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The image cannot be signed with these.
+    #[error("the image cannot be signed with this key and certificate")]
+    Signer(#[source] SignError),
 }

@@ -2,10 +2,14 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`keep`] | the program inside the enclave: init and attestation responder |
+//! | [`keep`] | the program inside the enclave: init, attestation responder, the workload's keeper |
+//! | [`workload`] | what an image says of its workload; written by the builder, obeyed by `keep` |
 //! | [`build`] | the builder of images that contain it |
 //! | [`command`] | the builder's command line |
+//! | [`inspect`] | what is in an image |
 
 pub mod build;
 pub mod command;
+pub mod inspect;
 pub mod keep;
+pub mod workload;

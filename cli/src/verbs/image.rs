@@ -1,5 +1,7 @@
 //! `bailey image`
 
+pub(crate) mod inspect;
+
 use crate::{
     exit::{Advise, Exit, Outcome},
     output, render,
@@ -15,10 +17,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Build enclave images
+/// Build enclave images, look into them, sign their manifests
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Build(Box<Args>),
+    Inspect(inspect::Args),
     NewKey(NewKeyArgs),
     Sign(SignArgs),
 }
@@ -29,7 +32,7 @@ pub(crate) enum Command {
 pub(crate) struct Args {
     #[command(flatten)]
     image: BuildArgs,
-    /// Print JSON with the field names of `nitro-cli describe-eif`
+    /// Print JSON with the field names of `nitro-cli build-enclave`
     #[arg(long)]
     json: bool,
 }
@@ -38,9 +41,12 @@ const AFTER_HELP: &str = "\
 The same files give the same image, byte for byte. The manifest can be given to \
 `bailey deploy --expected-pcrs`.
 
-Example:
+Examples:
   bailey image build --kernel-dir /usr/share/nitro_enclaves/blobs --keep keep \\
-      --add /app=target/release/app --output demo.eif
+      --add /app=target/release/app --output demo.eif -- /app --port 8080
+  docker save my-app -o my-app.tar
+  bailey image build --kernel-dir /usr/share/nitro_enclaves/blobs --keep keep \\
+      --image my-app.tar --output my-app.eif
 
 Exit codes: 0 built, 2 a part could not be used or the image could not be written.";
 
@@ -90,6 +96,7 @@ Exit codes: 0 signed, 2 not signed.";
 pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Build(args) => build(*args),
+        Command::Inspect(args) => inspect::run(args),
         Command::NewKey(args) => new_key(&args.file),
         Command::Sign(args) => sign(&args.image, &args.key),
     }

@@ -11,6 +11,8 @@
 //! | [`measure()`] | the same for a whole [`Read`](std::io::Read) |
 //! | [`ParallelMeasurer`], [`measure_file()`] | the same on several threads, for large images |
 //! | [`write()`] | lays an image out, byte for byte as the reference does |
+//! | [`ImageSigner`], [`append_signature()`] | signs an image that was written |
+//! | [`check_signature()`] | whether a signed image's signature is of this image |
 //! | [`SectionReader`] | hands out single sections of an image that is already trusted |
 //!
 //! Nothing here allocates what a header claims: memory stays bounded whatever the bytes say.
@@ -27,6 +29,7 @@ mod pcr;
 mod scan;
 mod section;
 mod sha384;
+mod sign;
 mod signature;
 #[cfg(test)]
 mod tests;
@@ -46,5 +49,6 @@ pub use parallel::{
 };
 pub use section::SectionReader;
 pub use sha384::Sha384;
+pub use sign::{ImageSigner, SignError, SignatureCheck, append_signature, check_signature};
 pub use signature::{MAX_SIGNATURE_LEN, SignatureError};
 pub use write::{ImageParts, WriteError, write};

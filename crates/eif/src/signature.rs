@@ -4,7 +4,7 @@
 //! the certificate as PEM text. PCR8 measures the DER of the first entry's certificate.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The largest signature section read, in bytes. A P-384 certificate and a signature take 3 kB.
 pub const MAX_SIGNATURE_LEN: u64 = 64 * 1024;
@@ -14,25 +14,32 @@ const END: &str = "-----END CERTIFICATE-----";
 
 /// The DER of the certificate with which the image was signed.
 pub(crate) fn certificate_der(section: &[u8]) -> Result<Vec<u8>, SignatureError> {
+    let pem = String::from_utf8(first_entry(section)?.signing_certificate);
+    decode_pem(&pem.map_err(|_| SignatureError::NoCertificate)?)
+}
+
+/// The only entry that anybody writes or reads.
+pub(crate) fn first_entry(section: &[u8]) -> Result<Entry, SignatureError> {
     let mut rest = section;
     let entries: Vec<Entry> =
         ciborium::from_reader(&mut rest).map_err(|source| SignatureError::Cbor { source })?;
     if !rest.is_empty() {
         return Err(SignatureError::TrailingBytes { count: rest.len() });
     }
-    let first = entries.into_iter().next().ok_or(SignatureError::Empty)?;
-    let pem =
-        String::from_utf8(first.signing_certificate).map_err(|_| SignatureError::NoCertificate)?;
-    decode_pem(&pem)
+    entries.into_iter().next().ok_or(SignatureError::Empty)
 }
 
-/// The signature itself is for `describe-eif` and for whoever checks it; PCR8 needs none of it.
-#[derive(Deserialize)]
-struct Entry {
-    signing_certificate: Vec<u8>,
+/// A signature of one register, in practice of PCR0. Both are arrays of numbers, not byte strings.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Entry {
+    /// PEM.
+    pub(crate) signing_certificate: Vec<u8>,
+    /// A `COSE_Sign1`; whoever only measures needs none of it.
+    #[serde(default)]
+    pub(crate) signature: Vec<u8>,
 }
 
-fn decode_pem(pem: &str) -> Result<Vec<u8>, SignatureError> {
+pub(crate) fn decode_pem(pem: &str) -> Result<Vec<u8>, SignatureError> {
     let (_, after) = pem.split_once(BEGIN).ok_or(SignatureError::NoCertificate)?;
     let (body, _) = after.split_once(END).ok_or(SignatureError::NoCertificate)?;
     let base64: String = body.split_ascii_whitespace().collect();

@@ -8,7 +8,7 @@ use std::{fmt, path::Path, str::FromStr};
 pub struct ImagePath(String);
 
 /// The kernel unpacks all ramdisks over each other, so a workload's file could replace these.
-const RESERVED: [&str; 7] = ["init", "keep", "dev", "proc", "sys", "etc/bailey", "lib/modules"];
+const RESERVED: [&str; 6] = ["init", "keep", "dev", "proc", "sys", "etc/bailey"];
 
 impl FromStr for ImagePath {
     type Err = ImagePathError;
@@ -67,7 +67,7 @@ mod tests {
             let expected = ImagePathError::Malformed { path: text.to_owned() };
             assert_eq!(text.parse::<ImagePath>(), Err(expected));
         }
-        for text in ["/init", "keep", "keep/x", "/etc/bailey/modules", "dev/console", "lib"] {
+        for text in ["/init", "keep", "keep/x", "/etc/bailey/modules", "dev/console", "etc"] {
             let expected = ImagePathError::Reserved { path: text.to_owned() };
             assert_eq!(text.parse::<ImagePath>(), Err(expected));
         }

@@ -1,8 +1,8 @@
 //! Building whole images from small stand-ins for kernel and binary.
 
 use super::{
-    BuildError, BuildOptions, FIXED_BUILD_TIME, Kernel, Profile, RamdiskError, WorkloadFile,
-    build_image, manifest_path,
+    BuildError, BuildOptions, Content, FIXED_BUILD_TIME, Kernel, Profile, RamdiskError,
+    WorkloadFile, build_image, manifest_path,
 };
 use bailey_eif::{SectionKind, SectionReader, measure};
 use bailey_model::{Pcr, manifest::Manifest};
@@ -40,6 +40,7 @@ fn inputs(with_workload: bool) -> (TempDir, BuildOptions) {
         cmdline: Profile::Local.default_cmdline().into(),
         keep: file("keep", "a responder"),
         workload: if with_workload { vec![app] } else { Vec::new() },
+        content: Content::default(),
         name: "demo".into(),
         version: "1".into(),
         build_time: FIXED_BUILD_TIME.into(),
@@ -111,13 +112,13 @@ fn the_ramdisks_hold_the_documented_files_in_order() {
             "20600 dev/console",
             "40755 etc",
             "40755 etc/bailey",
-            "100644 etc/bailey/modules /lib/modules/b.ko\n/lib/modules/a.ko",
+            "40755 etc/bailey/drivers",
+            "100644 etc/bailey/drivers/a.ko module a",
+            "100644 etc/bailey/drivers/b.ko module b",
+            "100644 etc/bailey/modules /etc/bailey/drivers/b.ko\n/etc/bailey/drivers/a.ko",
+            "100644 etc/bailey/profile local",
             "120777 init keep",
             "100755 keep a responder",
-            "40755 lib",
-            "40755 lib/modules",
-            "100644 lib/modules/a.ko module a",
-            "100644 lib/modules/b.ko module b",
             "40755 proc",
             "40755 run",
             "40755 sys",

@@ -3,9 +3,13 @@
 use super::{
     chain,
     nsm::{AttestationInput, NsmError, SecurityModule},
+    serve::{ConverseError, Peer, Service},
 };
 use bailey_model::{EnclaveId, Generation};
-use bailey_vsock::{AttestRequest, AttestResponse, RefusalCode};
+use bailey_vsock::{
+    AttestRequest, AttestResponse, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, RefusalCode,
+    frame::FrameError,
+};
 use std::sync::{Mutex, PoisonError};
 
 /// Answers requests for documents, for one assignment only.
@@ -66,6 +70,32 @@ impl<N: SecurityModule> Responder<N> {
             nonce: request.nonce().to_vec(),
         })
     }
+}
+
+impl<N: SecurityModule> Service for Responder<N> {
+    fn converse(&self, peer: &mut Peer) -> Result<(), ConverseError> {
+        loop {
+            match peer.read(MAX_REQUEST_LEN) {
+                Ok(Some(body)) => send(peer, &self.answer(&body))?,
+                Ok(None) => return Ok(()),
+                // Where the next frame starts is unknown, so this answer is the last.
+                Err(err @ FrameError::TooLong { .. }) => {
+                    let code = RefusalCode::InvalidRequest;
+                    return send(peer, &AttestResponse::refused(code, err.to_string()));
+                }
+                Err(err) => return Err(ConverseError::Frame(err)),
+            }
+        }
+    }
+
+    fn turned_away(&self, message: String) -> Option<Vec<u8>> {
+        AttestResponse::refused(RefusalCode::NsmFailed, message).to_json().ok()
+    }
+}
+
+fn send(peer: &mut Peer, response: &AttestResponse) -> Result<(), ConverseError> {
+    let body = response.to_json().map_err(|err| ConverseError::Response(err.into()))?;
+    peer.write(&body, MAX_RESPONSE_LEN)
 }
 
 fn refuse(pinned: &Identity, wanted: &Identity) -> AttestResponse {

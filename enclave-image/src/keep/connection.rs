@@ -4,9 +4,13 @@ use super::settings::{ListenAddress, PeerAddress};
 use std::{
     fmt, fs, io,
     io::{Read, Write},
-    os::unix::{
-        fs::FileTypeExt as _,
-        net::{UnixListener, UnixStream},
+    net::{Shutdown, TcpStream},
+    os::{
+        fd::AsFd,
+        unix::{
+            fs::FileTypeExt as _,
+            net::{UnixListener, UnixStream},
+        },
     },
     path::Path,
     time::{Duration, Instant},
@@ -14,7 +18,16 @@ use std::{
 use vsock::{VMADDR_CID_ANY, VsockListener, VsockStream};
 
 /// A stream on which neither reading nor writing can block for ever.
-pub trait Connection: fmt::Debug + Read + Send + Write {
+pub trait Connection: AsFd + fmt::Debug + Read + Send + Sync + Write {
+    /// Another handle of the same stream.
+    fn duplicate(&self) -> io::Result<Box<dyn Connection>>;
+
+    /// Tells the peer that nothing more comes; what it sends can still be read.
+    fn end_writing(&self) -> io::Result<()>;
+
+    /// Ends the stream in both directions, whoever is reading or writing.
+    fn hang_up(&self) -> io::Result<()>;
+
     /// Makes a read fail that takes longer than this.
     fn set_read_timeout(&self, timeout: Duration) -> io::Result<()>;
 
@@ -22,25 +35,36 @@ pub trait Connection: fmt::Debug + Read + Send + Write {
     fn set_write_timeout(&self, timeout: Duration) -> io::Result<()>;
 }
 
-impl Connection for UnixStream {
-    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        Self::set_read_timeout(self, Some(timeout))
-    }
+macro_rules! connection {
+    ($stream:ty) => {
+        impl Connection for $stream {
+            fn duplicate(&self) -> io::Result<Box<dyn Connection>> {
+                Ok(Box::new(self.try_clone()?))
+            }
 
-    fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
-        Self::set_write_timeout(self, Some(timeout))
-    }
+            fn end_writing(&self) -> io::Result<()> {
+                self.shutdown(Shutdown::Write)
+            }
+
+            fn hang_up(&self) -> io::Result<()> {
+                self.shutdown(Shutdown::Both)
+            }
+
+            fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+                Self::set_read_timeout(self, Some(timeout))
+            }
+
+            fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
+                Self::set_write_timeout(self, Some(timeout))
+            }
+        }
+    };
 }
 
-impl Connection for VsockStream {
-    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        Self::set_read_timeout(self, Some(timeout))
-    }
-
-    fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
-        Self::set_write_timeout(self, Some(timeout))
-    }
-}
+// The three have these functions in common, and no trait.
+connection!(TcpStream);
+connection!(UnixStream);
+connection!(VsockStream);
 
 /// Connects to `peer`. Over vsock the kernel gives up after 2 seconds by itself.
 pub(super) fn connect(peer: &PeerAddress) -> io::Result<Box<dyn Connection>> {

@@ -1,49 +1,58 @@
 //! PID 1 of an image of Bailey's own.
 //!
 //! ```text
-//! mount /proc, /sys, /dev ─> console ─> load modules ─> reap in the background ─> serve
-//!        └────────────────────────┴──── failure ────────────────────────────────────┴─> reboot
+//! mount ─> console ─> load modules ─> loopback, host name, clock, entropy ─> the enclave's life
+//!   └─────────────────────┴──── failure ────────────────┴─────────────────────────┴─> reboot
 //! ```
 //!
 //! A failure ends the enclave at once: the parent sees it gone, and no half-working one lingers.
 
-use super::{RunError, Settings, chain, start};
+use super::{
+    RunError, Settings, chain, clock, enclave, entropy, network::bring_loopback_up, workload::Place,
+};
 use nix::{
     errno::Errno,
     kmod::{ModuleInitFlags, finit_module},
     mount::{MsFlags, mount},
-    sys::{
-        reboot::{RebootMode, reboot},
-        signal::{SigSet, Signal},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
-    unistd::{dup2_stderr, dup2_stdin, dup2_stdout},
+    sys::reboot::{RebootMode, reboot},
+    unistd::{dup2_stderr, dup2_stdin, dup2_stdout, sethostname, sync},
 };
 use std::{
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
     process::ExitCode,
-    thread,
 };
 
 /// The kernel modules to load, in order: one absolute path a line. Absent where the kernel has
 /// everything built in.
 const MODULE_LIST: &str = "/etc/bailey/modules";
 
-/// Serves until something fails, then ends the enclave.
+/// Lives until the workload has ended for good or something fails, then ends the enclave.
 pub(super) fn run() -> ExitCode {
-    if let Err(err) = boot_and_serve() {
-        log::error!(error = chain(&err).as_str(); "the enclave ends");
+    match boot_and_live() {
+        Ok(end) => println!("keep: {end}; the enclave ends"),
+        Err(err) => println!("keep: the enclave ends: {}", chain(&err)),
     }
+    sync();
     let Err(errno) = reboot(RebootMode::RB_AUTOBOOT);
     log::error!(error = errno.desc(); "cannot reboot");
     // The kernel panics when init ends, and reboots by its `panic=` argument.
     ExitCode::FAILURE
 }
 
-fn boot_and_serve() -> Result<(), InitError> {
-    for (kind, target) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")] {
+/// What the kernel offers as files, and where: device files for terminals and shared memory included,
+/// which programs expect.
+const MOUNTS: [(&str, &str); 5] = [
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("devtmpfs", "/dev"),
+    ("devpts", "/dev/pts"),
+    ("tmpfs", "/dev/shm"),
+];
+
+fn boot_and_live() -> Result<String, InitError> {
+    for (kind, target) in MOUNTS {
         mount_kernel_filesystem(kind, target)?;
     }
     open_console();
@@ -51,8 +60,16 @@ fn boot_and_serve() -> Result<(), InitError> {
     for path in module_paths(Path::new(MODULE_LIST))? {
         load_module(&path)?;
     }
-    reap_in_background()?;
-    start(&Settings::of_init()).map_err(InitError::Run)
+    bring_loopback_up().map_err(InitError::Loopback)?;
+    let place = Place { root: "/".into(), is_enclave: true };
+    let workload = enclave::workload(&place).map_err(InitError::Run)?;
+    if let Some(name) = workload.as_ref().and_then(|workload| workload.hostname.as_deref()) {
+        sethostname(name).map_err(|errno| InitError::Hostname { source: errno.into() })?;
+    }
+    let settings = Settings::of_init();
+    entropy::seed(&settings.nsm.connect());
+    clock::set_from_hypervisor();
+    enclave::live(&place, workload.as_ref(), &settings).map_err(InitError::Run)
 }
 
 fn mount_kernel_filesystem(kind: &'static str, target: &'static str) -> Result<(), InitError> {
@@ -62,6 +79,8 @@ fn mount_kernel_filesystem(kind: &'static str, target: &'static str) -> Result<(
     match mount(Some(kind), target, Some(kind), flags, None::<&str>) {
         // The kernel or an earlier stage may have been there first.
         Ok(()) | Err(Errno::EBUSY) => Ok(()),
+        // A kernel without terminals or shared memory does without, and so does its workload.
+        Err(Errno::ENODEV) if target.starts_with("/dev/") => Ok(()),
         Err(errno) => Err(failed(errno.into())),
     }
 }
@@ -101,45 +120,20 @@ fn load_module(path: &Path) -> Result<(), InitError> {
     }
 }
 
-/// Collects the children that the workload leaves behind, as only PID 1 can.
-///
-/// Called before any other thread exists, so that every thread inherits the blocked signal and it
-/// reaches the one that waits for it.
-fn reap_in_background() -> Result<(), InitError> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGCHLD);
-    signals.thread_block().map_err(|errno| InitError::Reaper { source: errno.into() })?;
-    let reap = move || {
-        while signals.wait().is_ok() {
-            reap_all();
-        }
-    };
-    let thread = thread::Builder::new().name("reaper".into()).spawn(reap);
-    thread.map(drop).map_err(|source| InitError::Reaper { source })
-}
-
-/// Several children may have ended for one signal.
-fn reap_all() {
-    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-        match status {
-            WaitStatus::StillAlive => return,
-            ended => log::info!(status = format!("{ended:?}").as_str(); "child ended"),
-        }
-    }
-}
-
 /// Why the enclave cannot go on.
 #[derive(Debug, thiserror::Error)]
 enum InitError {
+    #[error("cannot set the host name")]
+    Hostname { source: io::Error },
+    #[error("cannot bring loopback up")]
+    Loopback(#[source] io::Error),
     #[error("cannot load the module {}", path.display())]
     Module { path: PathBuf, source: io::Error },
     #[error("cannot read the list of modules {}", path.display())]
     ModuleList { path: PathBuf, source: io::Error },
     #[error("cannot mount {target}")]
     Mount { target: &'static str, source: io::Error },
-    #[error("cannot collect ended children")]
-    Reaper { source: io::Error },
-    #[error("the responder ended")]
+    #[error("the enclave cannot live")]
     Run(#[source] RunError),
 }
 

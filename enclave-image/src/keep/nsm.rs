@@ -1,11 +1,12 @@
 //! The Nitro Security Module, real or simulated.
 
+use crate::workload::Registers;
 use aws_nitro_enclaves_nsm_api::{
     api::{Request, Response},
     driver,
 };
 use bailey_vsock::frame::{self, FrameError};
-use std::{fmt, io, os::unix::net::UnixStream, path::PathBuf, time::Duration};
+use std::{fmt, io, os::unix::net::UnixStream, path::PathBuf, sync::Arc, time::Duration};
 
 /// What a document is to contain beside the enclave's own state.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -33,9 +34,61 @@ pub trait SecurityModule: fmt::Debug + Send + Sync {
     fn attest(&self, input: AttestationInput) -> Result<Vec<u8>, NsmError>;
 }
 
-impl SecurityModule for Box<dyn SecurityModule> {
+/// Something that speaks NSM's own protocol.
+pub trait NsmDevice: fmt::Debug + Send + Sync {
+    /// Carries out one request; a refusal of the module's is a response too.
+    fn process(&self, request: Request) -> Result<Response, NsmError>;
+}
+
+impl<D: NsmDevice + ?Sized> NsmDevice for Arc<D> {
+    fn process(&self, request: Request) -> Result<Response, NsmError> {
+        self.as_ref().process(request)
+    }
+}
+
+impl<D: NsmDevice> SecurityModule for D {
     fn attest(&self, input: AttestationInput) -> Result<Vec<u8>, NsmError> {
-        self.as_ref().attest(input)
+        match accepted(self.process(input.into())?)? {
+            Response::Attestation { document } => Ok(document),
+            _ => Err(NsmError::OtherResponse),
+        }
+    }
+}
+
+/// Random bytes of the module's: 256 of them from a real one.
+pub(super) fn random(nsm: &dyn NsmDevice) -> Result<Vec<u8>, NsmError> {
+    match accepted(nsm.process(Request::GetRandom)?)? {
+        Response::GetRandom { random } => Ok(random),
+        _ => Err(NsmError::OtherResponse),
+    }
+}
+
+/// Extends and locks the registers as the image says.
+pub(super) fn prepare_registers(
+    nsm: &dyn NsmDevice,
+    registers: &Registers,
+) -> Result<(), NsmError> {
+    for (index, text) in &registers.extend {
+        let data = text.clone().into_bytes();
+        match accepted(nsm.process(Request::ExtendPCR { index: (*index).into(), data })?)? {
+            Response::ExtendPCR { .. } => log::info!(register = *index; "register extended"),
+            _ => return Err(NsmError::OtherResponse),
+        }
+    }
+    for index in &registers.lock {
+        match accepted(nsm.process(Request::LockPCR { index: (*index).into() })?)? {
+            Response::LockPCR => log::info!(register = *index; "register locked"),
+            _ => return Err(NsmError::OtherResponse),
+        }
+    }
+    Ok(())
+}
+
+/// A response that is no refusal.
+fn accepted(response: Response) -> Result<Response, NsmError> {
+    match response {
+        Response::Error(code) => Err(NsmError::Refused { code: format!("{code:?}") }),
+        response => Ok(response),
     }
 }
 
@@ -44,15 +97,15 @@ impl SecurityModule for Box<dyn SecurityModule> {
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceNsm;
 
-impl SecurityModule for DeviceNsm {
-    fn attest(&self, input: AttestationInput) -> Result<Vec<u8>, NsmError> {
+impl NsmDevice for DeviceNsm {
+    fn process(&self, request: Request) -> Result<Response, NsmError> {
         let device = driver::nsm_init();
         if device < 0 {
             return Err(NsmError::NoDevice);
         }
-        let response = driver::nsm_process_request(device, input.into());
+        let response = driver::nsm_process_request(device, request);
         driver::nsm_exit(device);
-        document(response)
+        Ok(response)
     }
 }
 
@@ -86,31 +139,22 @@ impl SocketNsm {
     }
 }
 
-impl SecurityModule for SocketNsm {
-    fn attest(&self, input: AttestationInput) -> Result<Vec<u8>, NsmError> {
+impl NsmDevice for SocketNsm {
+    fn process(&self, request: Request) -> Result<Response, NsmError> {
         let mut stream =
             self.open().map_err(|source| NsmError::Connect { path: self.path.clone(), source })?;
-        let mut request = Vec::new();
-        ciborium::into_writer(&Request::from(input), &mut request)
+        let mut encoded = Vec::new();
+        ciborium::into_writer(&request, &mut encoded)
             .map_err(|err| NsmError::Cbor { reason: err.to_string() })?;
-        frame::write(&mut stream, &request, MAX_REQUEST_LEN).map_err(NsmError::Transfer)?;
+        frame::write(&mut stream, &encoded, MAX_REQUEST_LEN).map_err(NsmError::Transfer)?;
         let response = frame::read(&mut stream, MAX_RESPONSE_LEN).map_err(NsmError::Transfer)?;
         let response = response.ok_or(NsmError::Transfer(FrameError::Cut))?;
-        let response = ciborium::from_reader(response.as_slice())
-            .map_err(|err| NsmError::Cbor { reason: err.to_string() })?;
-        document(response)
+        ciborium::from_reader(response.as_slice())
+            .map_err(|err| NsmError::Cbor { reason: err.to_string() })
     }
 }
 
-fn document(response: Response) -> Result<Vec<u8>, NsmError> {
-    match response {
-        Response::Attestation { document } => Ok(document),
-        Response::Error(code) => Err(NsmError::Refused { code: format!("{code:?}") }),
-        _ => Err(NsmError::OtherResponse),
-    }
-}
-
-/// Why there is no document.
+/// Why the module did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum NsmError {
     /// The simulated module and `keep` disagree about the encoding.
@@ -131,7 +175,7 @@ pub enum NsmError {
     #[error("cannot open /dev/nsm")]
     NoDevice,
     /// The module answered another question.
-    #[error("NSM answered with something else than a document")]
+    #[error("NSM answered another question")]
     OtherResponse,
     /// The module refused.
     #[error("NSM refused: {code}")]

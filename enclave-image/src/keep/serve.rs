@@ -1,30 +1,29 @@
 //! Serving several peers at once, none of which can hold up another.
+//!
+//! A thread for each connection, a deadline for each frame, and a bound on the connections. When it
+//! is reached, a newcomer takes the seat of whoever has been silent longest, so that peers that
+//! connect and then say nothing keep nobody away. Only when every connection is being answered is a
+//! newcomer turned away, and told so.
+
+mod peer;
+mod seats;
+#[cfg(test)]
+mod tests;
+
+pub use peer::Peer;
 
 use super::{
-    answer::Responder,
-    chain,
-    connection::{Connection, Listener, Timed},
-    nsm::SecurityModule,
+    STACK_BYTES, chain,
+    connection::{Connection, Listener},
 };
-use bailey_vsock::{
-    AttestResponse, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, RefusalCode, ResponseError,
-    frame::{self, FrameError},
-};
-use std::{
-    io,
-    ops::ControlFlow,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use bailey_vsock::frame::FrameError;
+use seats::Seats;
+use std::{error::Error, io, sync::Arc, thread, time::Duration};
 
 /// What one peer may use up.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many connections are served at once; more get a refusal and are closed.
+    /// How many connections are served at once.
     pub connections: usize,
     /// How long a peer may take to send a whole request, and to take a whole response.
     pub per_frame: Duration,
@@ -36,27 +35,53 @@ impl Default for Limits {
     }
 }
 
-/// Stack of a connection's thread. The NSM driver puts 16 KiB on it and JSON recurses 128 deep at
-/// most; the default of 2 MiB would be most of a small enclave's address space.
-const STACK_BYTES: usize = 256 * 1024;
+/// Speaks one protocol with whoever connects.
+pub trait Service: Send + Sync {
+    /// Answers one peer until it leaves, breaks the framing or takes too long.
+    fn converse(&self, peer: &mut Peer) -> Result<(), ConverseError>;
+
+    /// The frame's body for a peer that is turned away, small enough for a socket's empty buffer.
+    fn turned_away(&self, message: String) -> Option<Vec<u8>>;
+}
+
+/// Why a conversation ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ConverseError {
+    /// The peer broke the framing, took too long or broke off.
+    #[error("the peer broke off")]
+    Frame(#[source] FrameError),
+    /// An answer cannot be encoded.
+    #[error("cannot encode the response")]
+    Response(#[source] Box<dyn Error + Send + Sync>),
+    /// The system refuses what the conversation needs.
+    #[error("cannot go on with the conversation")]
+    System(#[source] io::Error),
+}
 
 /// How long to wait after the system was out of descriptors or memory: no event announces that
 /// some are free again.
 const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers whoever connects, until the listener itself fails.
-pub fn serve<N: SecurityModule + 'static>(
+pub fn serve<S: Service + 'static>(
     listener: &Listener,
-    responder: Responder<N>,
+    service: S,
     limits: Limits,
 ) -> io::Result<()> {
-    let responder = Arc::new(responder);
-    let open = Arc::new(AtomicUsize::new(0));
+    let service = Arc::new(service);
+    let seats = Seats::new(limits.connections);
     loop {
-        match listener.accept() {
-            Ok(connection) => match Slot::take(&open, limits.connections) {
-                Some(slot) => start(connection, slot, Arc::clone(&responder), limits),
-                None => turn_away(connection, limits),
+        let accepted = listener.accept().and_then(|connection| {
+            let handle: Arc<dyn Connection> = Arc::from(connection.duplicate()?);
+            Ok((connection, handle))
+        });
+        match accepted {
+            Ok((connection, handle)) => match seats.take(&handle) {
+                Some(seat) => {
+                    let peer = Peer::new(connection, handle, seat, limits.per_frame);
+                    start(peer, Arc::clone(&service));
+                }
+                None => turn_away(connection, service.as_ref(), limits),
             },
             Err(err) => recover(err)?,
         }
@@ -77,234 +102,26 @@ fn recover(err: io::Error) -> io::Result<()> {
     }
 }
 
-fn start<N: SecurityModule + 'static>(
-    connection: Box<dyn Connection>,
-    slot: Slot,
-    responder: Arc<Responder<N>>,
-    limits: Limits,
-) {
-    let serve = move || {
-        converse(connection, &responder, limits);
-        drop(slot);
+fn start<S: Service + 'static>(mut peer: Peer, service: Arc<S>) {
+    let converse = move || {
+        if let Err(err) = service.converse(&mut peer) {
+            log::warn!(error = chain(&err).as_str(); "connection given up");
+        }
     };
     let thread = thread::Builder::new().name("connection".into()).stack_size(STACK_BYTES);
-    if let Err(err) = thread.spawn(serve) {
+    if let Err(err) = thread.spawn(converse) {
         log::error!(error = err.to_string().as_str(); "cannot serve a connection");
     }
 }
 
-/// Answers request after request until the peer leaves, breaks the framing or takes too long.
-fn converse<N: SecurityModule>(
-    mut connection: Box<dyn Connection>,
-    responder: &Responder<N>,
-    limits: Limits,
-) {
-    loop {
-        match exchange(connection.as_mut(), responder, limits) {
-            Ok(ControlFlow::Continue(())) => {}
-            Ok(ControlFlow::Break(())) => return,
-            Err(err) => {
-                log::warn!(error = chain(&err).as_str(); "connection given up");
-                return;
-            }
-        }
-    }
-}
-
-fn exchange<N: SecurityModule>(
-    connection: &mut dyn Connection,
-    responder: &Responder<N>,
-    limits: Limits,
-) -> Result<ControlFlow<()>, ExchangeError> {
-    let read = frame::read(&mut Timed::new(connection, limits.per_frame), MAX_REQUEST_LEN);
-    match read {
-        Ok(Some(body)) => {
-            respond(connection, &responder.answer(&body), limits)?;
-            Ok(ControlFlow::Continue(()))
-        }
-        Ok(None) => Ok(ControlFlow::Break(())),
-        Err(err @ FrameError::TooLong { .. }) => {
-            // Where the next frame starts is unknown, so this answer is the last.
-            let refusal = AttestResponse::refused(RefusalCode::InvalidRequest, err.to_string());
-            respond(connection, &refusal, limits)?;
-            Ok(ControlFlow::Break(()))
-        }
-        Err(err) => Err(ExchangeError::Frame(err)),
-    }
-}
-
-fn respond(
-    connection: &mut dyn Connection,
-    response: &AttestResponse,
-    limits: Limits,
-) -> Result<(), ExchangeError> {
-    let body = response.to_json().map_err(ExchangeError::Response)?;
-    frame::write(&mut Timed::new(connection, limits.per_frame), &body, MAX_RESPONSE_LEN)
-        .map_err(ExchangeError::Frame)
-}
-
 /// Says why, in a frame small enough for the socket's empty buffer, so that it cannot block.
-fn turn_away(mut connection: Box<dyn Connection>, limits: Limits) {
+fn turn_away(mut connection: Box<dyn Connection>, service: &impl Service, limits: Limits) {
     log::warn!(limit = limits.connections; "connection refused, too many are open");
     let message = format!("{} connections are open already", limits.connections);
-    let refusal = AttestResponse::refused(RefusalCode::NsmFailed, message);
-    if let Err(err) = respond(connection.as_mut(), &refusal, limits) {
-        log::warn!(error = chain(&err).as_str(); "connection given up");
-    }
-}
-
-/// One of the connections that may be open; given back when it is dropped.
-#[derive(Debug)]
-struct Slot {
-    open: Arc<AtomicUsize>,
-}
-
-impl Slot {
-    fn take(open: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        let one_more = |count| (count < limit).then_some(count + 1);
-        open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
-        Some(Self { open: Arc::clone(open) })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Why a connection ended early.
-#[derive(Debug, thiserror::Error)]
-enum ExchangeError {
-    #[error("the peer broke off")]
-    Frame(#[source] FrameError),
-    #[error("cannot encode the response")]
-    Response(#[source] ResponseError),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::keep::{AttestationInput, ListenAddress, NsmError};
-    use bailey_model::Generation;
-    use bailey_vsock::AttestRequest;
-    use std::{
-        io::{Read as _, Write as _},
-        os::unix::net::UnixStream,
-        path::PathBuf,
-    };
-    use tempfile::TempDir;
-
-    #[derive(Debug)]
-    struct NonceNsm;
-
-    impl SecurityModule for NonceNsm {
-        fn attest(&self, input: AttestationInput) -> Result<Vec<u8>, NsmError> {
-            Ok(input.nonce)
+    if let Some(body) = service.turned_away(message) {
+        let sent = peer::write(connection.as_mut(), &body, body.len(), limits.per_frame);
+        if let Err(err) = sent {
+            log::warn!(error = chain(&err).as_str(); "connection given up");
         }
-    }
-
-    /// A running server; its thread ends with the test's process.
-    struct Server {
-        _dir: TempDir,
-        path: PathBuf,
-    }
-
-    impl Server {
-        fn start(limits: Limits) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("keep");
-            let listener = Listener::bind(&ListenAddress::Unix(path.clone())).unwrap();
-            thread::spawn(move || serve(&listener, Responder::new(NonceNsm), limits));
-            Self { _dir: dir, path }
-        }
-
-        fn connect(&self) -> UnixStream {
-            UnixStream::connect(&self.path).unwrap()
-        }
-    }
-
-    fn ask(stream: &mut UnixStream, nonce: &[u8]) -> AttestResponse {
-        let request =
-            AttestRequest::new("enc_1".parse().unwrap(), Generation(1), nonce.to_vec()).unwrap();
-        frame::write(stream, &request.to_json().unwrap(), MAX_REQUEST_LEN).unwrap();
-        receive(stream)
-    }
-
-    fn receive(stream: &mut UnixStream) -> AttestResponse {
-        AttestResponse::parse(&frame::read(stream, MAX_RESPONSE_LEN).unwrap().unwrap()).unwrap()
-    }
-
-    #[test]
-    fn one_connection_carries_several_requests() {
-        let server = Server::start(Limits::default());
-        let mut stream = server.connect();
-        for nonce in [b"a", b"b"] {
-            assert_eq!(ask(&mut stream, nonce), AttestResponse::Document(nonce.to_vec()));
-        }
-    }
-
-    #[test]
-    fn a_malformed_request_leaves_the_connection_usable() {
-        let server = Server::start(Limits::default());
-        let mut stream = server.connect();
-        frame::write(&mut stream, b"{}", MAX_REQUEST_LEN).unwrap();
-        let refusal = receive(&mut stream).into_document().unwrap_err();
-        assert_eq!(refusal.code, RefusalCode::InvalidRequest);
-        assert_eq!(ask(&mut stream, b"a"), AttestResponse::Document(b"a".to_vec()));
-    }
-
-    #[test]
-    fn an_oversize_frame_is_refused_and_ends_the_connection() {
-        let server = Server::start(Limits::default());
-        let mut stream = server.connect();
-        stream.write_all(&[0, 0, 0x40, 1]).unwrap();
-        assert_eq!(
-            receive(&mut stream),
-            AttestResponse::refused(
-                RefusalCode::InvalidRequest,
-                "a frame of 16385 bytes exceeds the limit of 16384"
-            )
-        );
-        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
-    }
-
-    #[test]
-    fn half_open_peers_do_not_block_another_one() {
-        let server = Server::start(Limits::default());
-        let silent: Vec<UnixStream> = (0..32).map(|_| server.connect()).collect();
-        for mut stream in &silent {
-            stream.write_all(&[0, 0]).unwrap();
-        }
-        assert_eq!(ask(&mut server.connect(), b"a"), AttestResponse::Document(b"a".to_vec()));
-    }
-
-    #[test]
-    fn connections_beyond_the_limit_are_told_why() {
-        let server = Server::start(Limits { connections: 1, ..Limits::default() });
-        let mut first = server.connect();
-        assert_eq!(ask(&mut first, b"a"), AttestResponse::Document(b"a".to_vec()));
-        let mut second = server.connect();
-        let refusal = receive(&mut second).into_document().unwrap_err();
-        assert_eq!(refusal.message, "1 connections are open already");
-        assert_eq!(second.read(&mut [0]).unwrap(), 0);
-    }
-
-    #[test]
-    fn a_peer_that_takes_too_long_is_given_up() {
-        let limits = Limits { per_frame: Duration::from_millis(50), ..Limits::default() };
-        let server = Server::start(limits);
-        let mut stream = server.connect();
-        stream.write_all(&[0]).unwrap();
-        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
-    }
-
-    #[test]
-    fn a_slot_is_given_back() {
-        let open = Arc::new(AtomicUsize::new(0));
-        let slot = Slot::take(&open, 1).unwrap();
-        assert!(Slot::take(&open, 1).is_none());
-        drop(slot);
-        assert!(Slot::take(&open, 1).is_some());
     }
 }

@@ -1,14 +1,16 @@
 //! Where to listen, which NSM to ask and whom to tell, from the environment.
 
-use super::nsm::{DeviceNsm, SecurityModule, SocketNsm};
-use bailey_vsock::{ATTESTATION_PORT, HEARTBEAT_PORT, PARENT_CID};
-use std::{fmt, path::PathBuf, str::FromStr};
+use super::nsm::{DeviceNsm, NsmDevice, SocketNsm};
+use bailey_vsock::{ATTESTATION_PORT, HEARTBEAT_PORT, PARENT_CID, workload::WORKLOAD_PORT};
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 /// What `keep` needs to know before it starts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// Where requests come in (`KEEP_LISTEN`).
+    /// Where requests for documents come in (`KEEP_LISTEN`).
     pub listen: ListenAddress,
+    /// Where requests about the workload come in (`KEEP_LISTEN_WORKLOAD`).
+    pub listen_workload: ListenAddress,
     /// Who makes the documents (`KEEP_NSM`).
     pub nsm: NsmAddress,
     /// Who waits for the boot heartbeat, if anybody (`KEEP_HEARTBEAT`).
@@ -22,6 +24,7 @@ impl Settings {
         let heartbeat = PeerAddress::Vsock { cid: PARENT_CID, port: HEARTBEAT_PORT };
         Self {
             listen: ListenAddress::Vsock { port: ATTESTATION_PORT },
+            listen_workload: ListenAddress::Vsock { port: WORKLOAD_PORT },
             nsm: NsmAddress::Device,
             heartbeat: Some(heartbeat),
         }
@@ -32,12 +35,15 @@ impl Settings {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
         let listen = parse("KEEP_LISTEN", &variable)?;
+        let listen_workload = parse("KEEP_LISTEN_WORKLOAD", &variable)?;
         let heartbeat = match variable("KEEP_HEARTBEAT").as_deref() {
             None | Some("none") => None,
             Some(_) => parse("KEEP_HEARTBEAT", &variable)?,
         };
         Ok(Self {
             listen: listen.unwrap_or(ListenAddress::Vsock { port: ATTESTATION_PORT }),
+            listen_workload: listen_workload
+                .unwrap_or(ListenAddress::Vsock { port: WORKLOAD_PORT }),
             nsm: parse("KEEP_NSM", &variable)?.unwrap_or(NsmAddress::Device),
             heartbeat,
         })
@@ -93,10 +99,10 @@ pub enum NsmAddress {
 
 impl NsmAddress {
     /// The security module at this address; a device or peer that is absent shows at each request.
-    pub(super) fn connect(&self) -> Box<dyn SecurityModule> {
+    pub(super) fn connect(&self) -> Arc<dyn NsmDevice> {
         match self {
-            Self::Device => Box::new(DeviceNsm),
-            Self::Unix(path) => Box::new(SocketNsm::new(path.clone())),
+            Self::Device => Arc::new(DeviceNsm),
+            Self::Unix(path) => Arc::new(SocketNsm::new(path.clone())),
         }
     }
 }
@@ -177,10 +183,15 @@ mod tests {
 
     #[test]
     fn every_address_can_be_a_unix_socket() {
-        let given =
-            [("KEEP_LISTEN", "unix:/a"), ("KEEP_NSM", "unix:/b"), ("KEEP_HEARTBEAT", "unix:/c")];
+        let given = [
+            ("KEEP_LISTEN", "unix:/a"),
+            ("KEEP_NSM", "unix:/b"),
+            ("KEEP_HEARTBEAT", "unix:/c"),
+            ("KEEP_LISTEN_WORKLOAD", "unix:/d"),
+        ];
         let expected = Settings {
             listen: ListenAddress::Unix("/a".into()),
+            listen_workload: ListenAddress::Unix("/d".into()),
             nsm: NsmAddress::Unix("/b".into()),
             heartbeat: Some(PeerAddress::Unix("/c".into())),
         };
@@ -191,6 +202,7 @@ mod tests {
     fn the_variables_can_spell_out_what_init_uses() {
         let given = [
             ("KEEP_LISTEN", "vsock:5005"),
+            ("KEEP_LISTEN_WORKLOAD", "vsock:5006"),
             ("KEEP_NSM", "device"),
             ("KEEP_HEARTBEAT", "vsock:3:9000"),
         ];

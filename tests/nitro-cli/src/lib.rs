@@ -20,6 +20,6 @@ pub mod host;
 pub mod image;
 mod launch;
 pub mod output;
-mod ramdisk;
+pub mod ramdisk;
 pub mod rogue;
 pub mod slot;

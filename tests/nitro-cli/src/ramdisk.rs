@@ -32,7 +32,7 @@ const REGULAR: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 
 /// Unpacks every ramdisk of the image into `target`, which exists and is empty.
-pub(crate) fn extract(image: &Path, target: &Path) -> Result<(), ExtractError> {
+pub fn extract(image: &Path, target: &Path) -> Result<(), ExtractError> {
     let open = |source| ExtractError::Io { path: image.to_owned(), source };
     let file = fs::File::open(image).map_err(open)?;
     let mut reader = SectionReader::open(file).map_err(ExtractError::Image)?;
@@ -189,7 +189,7 @@ fn archive(source: io::Error) -> ExtractError {
 
 /// Why the ramdisks of an image could not be unpacked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ExtractError {
+pub enum ExtractError {
     /// A ramdisk is no archive of the form `newc`, compressed or not.
     #[error("ramdisk {index} is no cpio archive")]
     Archive {

@@ -11,12 +11,18 @@ pub type PcrValue = [u8; 48];
 /// parent's role ARN and PCR4 over the parent's instance id.
 #[must_use]
 pub fn extended_from_zero(data: &[u8]) -> PcrValue {
+    extended(&[0; 48], data)
+}
+
+/// What a register that holds `value` holds after `data` was measured into it.
+#[must_use]
+pub(crate) fn extended(value: &PcrValue, data: &[u8]) -> PcrValue {
     let mut context = Context::new(&SHA384);
-    context.update(&[0; 48]);
+    context.update(value);
     context.update(data);
-    let mut value = [0; 48];
-    value.copy_from_slice(context.finish().as_ref());
-    value
+    let mut extended = [0; 48];
+    extended.copy_from_slice(context.finish().as_ref());
+    extended
 }
 
 #[cfg(test)]

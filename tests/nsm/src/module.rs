@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use aws_nitro_enclaves_nsm_api::api::{Digest, ErrorCode, Request, Response};
 use serde_bytes::ByteBuf;
 
-use crate::measurement::{PcrValue, extended_from_zero};
+use crate::measurement::{PcrValue, extended, extended_from_zero};
 use crate::signature::random_bytes;
 use crate::{Chain, DocumentBuilder, InstanceAuthority, IssueError};
 
@@ -61,8 +61,18 @@ pub struct Attestation {
 #[derive(Debug)]
 pub struct SimulatedNsm {
     module_id: String,
+    /// Those that were locked at boot.
     pcrs: BTreeMap<u8, PcrValue>,
+    /// Those that are the enclave's own.
+    own: Mutex<BTreeMap<u8, OwnRegister>>,
     certificates: Mutex<Certificates>,
+}
+
+/// A register that an enclave can extend, until it locks it.
+#[derive(Clone, Copy, Debug)]
+struct OwnRegister {
+    value: PcrValue,
+    is_locked: bool,
 }
 
 #[derive(Debug)]
@@ -92,14 +102,18 @@ impl SimulatedNsm {
         Self {
             module_id: enclave.module_id,
             pcrs,
+            own: Mutex::default(),
             certificates: Mutex::new(Certificates { parent, leaf: None }),
         }
     }
 
     /// The registers that its documents state: those that are locked.
     #[must_use]
-    pub fn pcrs(&self) -> &BTreeMap<u8, PcrValue> {
-        &self.pcrs
+    pub fn pcrs(&self) -> BTreeMap<u8, PcrValue> {
+        let own = self.own();
+        let locked = own.iter().filter(|(_, register)| register.is_locked);
+        let own = locked.map(|(index, register)| (*index, register.value));
+        self.pcrs.iter().map(|(index, value)| (*index, *value)).chain(own).collect()
     }
 
     /// Signs a document: an untagged COSE_Sign1.
@@ -108,7 +122,7 @@ impl SimulatedNsm {
     pub fn attest(&self, asked: &Attestation, now_ms: u64) -> Result<Vec<u8>, IssueError> {
         let mut certificates = self.lock();
         let chain = certificates.chain_at(&self.module_id, now_ms)?;
-        DocumentBuilder::new(&self.module_id, now_ms, &self.pcrs, chain)
+        DocumentBuilder::new(&self.module_id, now_ms, &self.pcrs(), chain)
             .with_bytes("public_key", asked.public_key.as_deref())
             .with_bytes("user_data", asked.user_data.as_deref())
             .with_bytes("nonce", asked.nonce.as_deref())
@@ -117,8 +131,8 @@ impl SimulatedNsm {
 
     /// Answers a request as `/dev/nsm` does.
     ///
-    /// Registers can be read but neither extended nor locked: those requests, and any that a later
-    /// version of the interface adds, are answered with `InvalidOperation`.
+    /// The registers from 16 on can be extended and locked, each once. What a later version of the
+    /// interface adds is answered with `InvalidOperation`.
     #[must_use]
     pub fn handle(&self, request: Request, now_ms: u64) -> Response {
         match request {
@@ -132,6 +146,17 @@ impl SimulatedNsm {
             }
             Request::DescribeNSM => self.describe(),
             Request::DescribePCR { index } => self.describe_pcr(index),
+            Request::ExtendPCR { index, data } => match self.change(index, |register| {
+                register.value = extended(&register.value, &data);
+            }) {
+                Ok(register) => Response::ExtendPCR { data: register.value.to_vec() },
+                Err(code) => Response::Error(code),
+            },
+            Request::LockPCR { index } => {
+                let lock = |register: &mut OwnRegister| register.is_locked = true;
+                self.change(index, lock).map_or_else(Response::Error, |_| Response::LockPCR)
+            }
+            Request::LockPCRs { range } => self.lock_below(range),
             Request::GetRandom => random_bytes::<256>()
                 .map_or(Response::Error(ErrorCode::InternalError), |bytes| Response::GetRandom {
                     random: bytes.to_vec(),
@@ -150,6 +175,39 @@ impl SimulatedNsm {
         })
     }
 
+    /// Changes one of the enclave's own registers, unless it is locked.
+    fn change(
+        &self,
+        index: u16,
+        change: impl FnOnce(&mut OwnRegister),
+    ) -> Result<OwnRegister, ErrorCode> {
+        let index = u8::try_from(index).ok().filter(|index| *index < REGISTERS);
+        let index = index.ok_or(ErrorCode::InvalidIndex)?;
+        if index < LOCKED_AT_BOOT {
+            return Err(ErrorCode::ReadOnlyIndex);
+        }
+        let mut own = self.own();
+        let zero = OwnRegister { value: [0; 48], is_locked: false };
+        let register = own.entry(index).or_insert(zero);
+        if register.is_locked {
+            return Err(ErrorCode::ReadOnlyIndex);
+        }
+        change(register);
+        Ok(*register)
+    }
+
+    /// Locks all registers below `range`, whether they are locked already or not.
+    fn lock_below(&self, range: u16) -> Response {
+        let Some(range) = u8::try_from(range).ok().filter(|range| *range <= REGISTERS) else {
+            return Response::Error(ErrorCode::InvalidIndex);
+        };
+        for index in LOCKED_AT_BOOT..range {
+            // One that is locked stays so.
+            let _ = self.change(index.into(), |register| register.is_locked = true);
+        }
+        Response::LockPCRs
+    }
+
     fn describe(&self) -> Response {
         Response::DescribeNSM {
             version_major: 1,
@@ -157,7 +215,7 @@ impl SimulatedNsm {
             version_patch: 0,
             module_id: self.module_id.clone(),
             max_pcrs: u16::from(REGISTERS),
-            locked_pcrs: self.pcrs.keys().copied().map(u16::from).collect(),
+            locked_pcrs: self.pcrs().keys().copied().map(u16::from).collect(),
             digest: Digest::SHA384,
         }
     }
@@ -166,11 +224,15 @@ impl SimulatedNsm {
         let Some(index) = u8::try_from(index).ok().filter(|index| *index < REGISTERS) else {
             return Response::Error(ErrorCode::InvalidIndex);
         };
-        let value = self.pcrs.get(&index);
-        Response::DescribePCR {
-            lock: value.is_some(),
-            data: value.map_or_else(|| vec![0; 48], |value| value.to_vec()),
-        }
+        let at_boot = self.pcrs.get(&index).map(|value| (*value, true));
+        let own = self.own().get(&index).map(|register| (register.value, register.is_locked));
+        let (value, lock) = at_boot.or(own).unwrap_or(([0; 48], false));
+        Response::DescribePCR { lock, data: value.to_vec() }
+    }
+
+    /// The same holds for registers as for certificates.
+    fn own(&self) -> MutexGuard<'_, BTreeMap<u8, OwnRegister>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A panic elsewhere leaves certificates as good as before, so a poisoned lock is still used.

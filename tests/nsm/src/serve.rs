@@ -199,20 +199,56 @@ mod tests {
     }
 
     #[test]
-    fn registers_cannot_be_changed() {
+    fn an_enclaves_own_registers_are_extended_until_they_are_locked() {
+        let extend = |index| request(&Request::ExtendPCR { index, data: vec![1] });
+        let lock = |index| request(&Request::LockPCR { index });
+        let describe = |index| request(&Request::DescribePCR { index });
         let input = [
-            request(&Request::ExtendPCR { index: 16, data: vec![1] }),
-            request(&Request::LockPCR { index: 16 }),
-            request(&Request::LockPCRs { range: 17 }),
+            extend(16),
+            lock(16),
+            extend(16),
+            lock(16),
+            describe(16),
+            extend(15),
+            lock(0),
+            extend(32),
+            request(&Request::LockPCRs { range: 18 }),
+            extend(17),
+            extend(18),
+            request(&Request::LockPCRs { range: 33 }),
+            request(&Request::DescribeNSM),
         ];
         let (responses, result) = serve(input.concat());
         result.unwrap();
-        assert_eq!(responses.len(), 3);
-        assert!(
-            responses
-                .iter()
-                .all(|response| matches!(response, Response::Error(ErrorCode::InvalidOperation)))
-        );
+        let value = crate::extended_from_zero(&[1]).to_vec();
+        let shown: Vec<String> = responses
+            .iter()
+            .map(|response| match response {
+                Response::ExtendPCR { data } => format!("extended {}", *data == value),
+                Response::DescribePCR { lock, data } => format!("{lock} {}", *data == value),
+                Response::DescribeNSM { locked_pcrs, .. } => {
+                    format!("locked {}", locked_pcrs.len())
+                }
+                Response::Error(code) => format!("{code:?}"),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        let expected = [
+            "extended true",
+            "LockPCR",
+            "ReadOnlyIndex",
+            "ReadOnlyIndex",
+            "true true",
+            "ReadOnlyIndex",
+            "ReadOnlyIndex",
+            "InvalidIndex",
+            "LockPCRs",
+            "ReadOnlyIndex",
+            "extended true",
+            "InvalidIndex",
+            "locked 18",
+        ];
+        assert_eq!(shown, expected);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use aws_nitro_enclaves_image_format::{
     utils::{EifBuilder, SignKeyData, eif_reader::EifReader},
 };
 use bailey_eif::{
-    Architecture, BuildMetadata, ImageMetadata, ImageParts, Measurement, measure, write,
+    Architecture, BuildMetadata, ImageMetadata, ImageParts, ImageSigner, MAX_SIGNATURE_LEN,
+    Measurement, SectionKind, SectionReader, append_signature, check_signature, measure, write,
 };
 use openssl::{
     asn1::Asn1Time,
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha384};
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
@@ -195,4 +196,48 @@ fn a_signed_image_has_the_same_pcr8() {
     assert!(measured.is_signed());
     assert_eq!(named(&measured), without_algorithm(measurements));
     assert_eq!(named(&measured), read_by_reference(&image));
+}
+
+/// The body of the image's signature section.
+fn signature_of(image: &Path) -> Vec<u8> {
+    let mut reader = SectionReader::open(File::open(image).unwrap()).unwrap();
+    let section = reader.of_kind(SectionKind::Signature).next().unwrap();
+    reader.read(section, MAX_SIGNATURE_LEN).unwrap()
+}
+
+#[test]
+fn the_reference_accepts_our_signature_and_finds_nothing_else_in_the_image() {
+    for ramdisks in [1, 2] {
+        let parts = Parts::new(ramdisks);
+        // The reference writes the key and the certificate; see `signing`.
+        let theirs = parts.written_by_reference(Some(parts.signing())).0;
+        let text = |name: &str| fs::read_to_string(parts.path(name)).unwrap();
+        let signer = ImageSigner::new(&text("key.pem"), &text("certificate.pem")).unwrap();
+        let image = parts.written_by_us();
+        let section = signer.section(&ours(&image).pcr0).unwrap();
+        let mut file = OpenOptions::new().read(true).write(true).open(&image).unwrap();
+        append_signature(&mut file, &section).unwrap();
+
+        let mut reader = EifReader::from_eif(image.to_str().unwrap().to_owned()).unwrap();
+        assert!(reader.check_crc());
+        let measurements = reader.get_measurements().unwrap();
+        reader.get_certificate_info(measurements.clone()).unwrap();
+        assert_eq!(reader.sign_check, Some(true));
+        assert_eq!(named(&ours(&image)), without_algorithm(measurements));
+        // All but the signature itself, which is another each time, and the checksum.
+        let (ours, theirs) = (fs::read(&image).unwrap(), fs::read(theirs).unwrap());
+        let end = ours.len() - section.len();
+        assert!(ours[548..end - 12] == theirs[548..end - 12]);
+    }
+}
+
+#[test]
+fn we_accept_the_references_signature_of_its_image_and_of_no_other() {
+    let parts = Parts::new(2);
+    let image = parts.written_by_reference(Some(parts.signing())).0;
+    let (section, measured) = (signature_of(&image), ours(&image));
+    let check = check_signature(&section, &measured.pcr0).unwrap();
+    assert!(check.verified);
+    assert_eq!(check.subject, "CN=oracle");
+    assert!(!check_signature(&section, &measured.pcr1).unwrap().verified);
 }

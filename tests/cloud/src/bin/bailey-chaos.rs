@@ -137,6 +137,7 @@ fn image(arguments: &Arguments) -> Result<Vec<u8>, Failed> {
         cmdline: Profile::Local.default_cmdline().to_owned(),
         keep: keep.clone(),
         workload: Vec::new(),
+        content: bailey_enclave_image::build::Content::default(),
         name: "chaos".to_owned(),
         version: "1".to_owned(),
         build_time: FIXED_BUILD_TIME.to_owned(),

@@ -66,6 +66,7 @@ fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
         cmdline: Profile::Local.default_cmdline().to_owned(),
         keep: keep.to_owned(),
         workload: workload.into_iter().collect(),
+        content: bailey_enclave_image::build::Content::default(),
         name: "test".to_owned(),
         version: "1".to_owned(),
         build_time: FIXED_BUILD_TIME.to_owned(),

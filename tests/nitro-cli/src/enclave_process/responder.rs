@@ -1,4 +1,4 @@
-//! The image's own process.
+//! The image's own process: `keep`, which lives as it would as PID 1, but for mounts and users.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -15,6 +15,9 @@ use super::events::Event;
 
 /// The socket, in the enclave's directory, on which the responder listens.
 pub(super) const KEEP_SOCKET: &str = "keep.sock";
+
+/// The socket on which it tells of its workload.
+pub(super) const WORKLOAD_SOCKET: &str = "workload.sock";
 
 /// The socket of the simulated NSM.
 pub(super) const NSM_SOCKET: &str = "nsm.sock";
@@ -37,6 +40,7 @@ pub(super) fn spawn(program: &Path, events: &Sender<Event>) -> io::Result<()> {
         .env_clear()
         .envs([
             ("KEEP_LISTEN", address(KEEP_SOCKET)),
+            ("KEEP_LISTEN_WORKLOAD", address(WORKLOAD_SOCKET)),
             ("KEEP_NSM", address(NSM_SOCKET)),
             ("KEEP_HEARTBEAT", address(HEARTBEAT_SOCKET)),
         ])
@@ -62,7 +66,9 @@ pub(crate) fn become_responder(parent: i32, program: &Path) -> ExitCode {
     if getppid() != Pid::from_raw(parent) {
         return ExitCode::FAILURE;
     }
-    let err = Command::new(program).arg("attest").exec();
+    // Its files are where it lies itself.
+    let root = program.parent().unwrap_or(program);
+    let err = Command::new(program).args(["run", "--root"]).arg(root).exec();
     eprintln!("cannot start `{}`: {err}", program.display());
     ExitCode::FAILURE
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bailey_vsock::ATTESTATION_PORT;
 use bailey_vsock::connect::{parse_request, read_line, reply_line};
+use bailey_vsock::workload::WORKLOAD_PORT;
 
-use super::responder::KEEP_SOCKET;
+use super::responder::{KEEP_SOCKET, WORKLOAD_SOCKET};
 use crate::host::Host;
 
 /// How long a client may take to say which port it wants.
@@ -41,10 +42,12 @@ fn serve(mut client: UnixStream) -> io::Result<()> {
     client.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     let line = read_line(&mut client).map_err(io::Error::other)?;
     let port = parse_request(&line).map_err(io::Error::other)?;
-    if port != ATTESTATION_PORT {
-        return Err(io::Error::other(format!("nobody listens on port {port}")));
-    }
-    let enclave = UnixStream::connect(KEEP_SOCKET)?;
+    let socket = match port {
+        ATTESTATION_PORT => KEEP_SOCKET,
+        WORKLOAD_PORT => WORKLOAD_SOCKET,
+        port => return Err(io::Error::other(format!("nobody listens on port {port}"))),
+    };
+    let enclave = UnixStream::connect(socket)?;
     client.write_all(reply_line(port).as_bytes())?;
     client.set_read_timeout(None)?;
     splice(client, enclave)
