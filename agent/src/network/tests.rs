@@ -22,7 +22,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, split},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::watch,
     task::JoinHandle,
@@ -227,7 +227,7 @@ fn refusals(id: &str) -> Vec<String> {
     LOG.lock().unwrap().iter().filter(|line| line.starts_with(&of)).cloned().collect()
 }
 
-async fn says(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), text: &str) {
+async fn says(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), text: &str) {
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut heard = vec![0; text.len()];
     timeout(PATIENCE, stream.read_exact(&mut heard)).await.unwrap().unwrap();

@@ -4,7 +4,8 @@
 //! responder in the ramdisk, which is real.
 
 use bailey_enclave_image::build::{
-    BuildOptions, BuiltImage, FIXED_BUILD_TIME, Kernel, Profile, WorkloadFile, build_image,
+    BuildOptions, BuiltImage, Changes, Content, FIXED_BUILD_TIME, Kernel, Profile, WorkloadFile,
+    build_image,
 };
 use bailey_model::manifest::Manifest;
 use std::{fs, path::Path, path::PathBuf, sync::LazyLock};
@@ -44,7 +45,20 @@ pub(crate) fn large() -> Image {
     build(&program("keep"), Some(("/noise", &noise)))
 }
 
+/// An image whose workload is `test-workload` with these words, reached at these ports.
+pub(crate) fn working(words: &[&str], ports: &[u16]) -> Image {
+    let argv = ["/app/workload"].iter().chain(words).map(|word| (*word).to_owned()).collect();
+    let changes = Changes { argv, ports: ports.to_vec(), ..Changes::default() };
+    let binary = fs::read(program("test-workload")).unwrap();
+    let content = Content { changes, ..Content::default() };
+    build_with(&program("keep"), Some(("/app/workload", &binary)), content)
+}
+
 fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
+    build_with(keep, file, Content::default())
+}
+
+fn build_with(keep: &Path, file: Option<(&str, &[u8])>, content: Content) -> Image {
     let dir = TempDir::new().unwrap();
     let path = |name: &str, contents: &[u8]| -> PathBuf {
         let path = dir.path().join(name);
@@ -54,7 +68,7 @@ fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
     let workload = file.map(|(name, contents)| WorkloadFile {
         path: name.parse().unwrap(),
         source: path("file", contents),
-        mode: 0o644,
+        mode: if path_is_program(name) { 0o755 } else { 0o644 },
     });
     let options = BuildOptions {
         kernel: Kernel {
@@ -66,7 +80,7 @@ fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
         cmdline: Profile::Local.default_cmdline().to_owned(),
         keep: keep.to_owned(),
         workload: workload.into_iter().collect(),
-        content: bailey_enclave_image::build::Content::default(),
+        content,
         name: "test".to_owned(),
         version: "1".to_owned(),
         build_time: FIXED_BUILD_TIME.to_owned(),
@@ -79,6 +93,10 @@ fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
         "2": measurement.pcr2.to_string(),
     });
     Image { bytes: fs::read(&options.output).unwrap(), manifest, pcrs }
+}
+
+fn path_is_program(name: &str) -> bool {
+    name.starts_with("/app/")
 }
 
 /// A program that was built beside the tests.

@@ -21,6 +21,7 @@ mod lambda;
 mod late;
 mod manifests;
 mod mistakes;
+mod networks;
 mod notices;
 mod orphans;
 mod pausing;

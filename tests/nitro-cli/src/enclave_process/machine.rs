@@ -60,7 +60,7 @@ impl Machine<'_> {
             .map_err(|err| failed("listen for the heartbeat", &err))?;
         let sender = events.sender();
         thread::spawn(move || await_heartbeat(&heartbeat, &sender));
-        spawn(&Path::new(ROOT).join("keep"), &events.sender())
+        spawn(&Path::new(ROOT).join("keep"), self.cid, &events.sender())
             .map_err(|err| failed("start the responder `/keep`", &err))?;
         await_boot(events)?;
         vsock::listen(self.host, self.cid).map_err(|err| failed("listen on the vsock", &err))

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::Sender;
 use std::thread;
 
+use bailey_vsock::EGRESS_PORT;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
@@ -19,6 +20,9 @@ pub(super) const KEEP_SOCKET: &str = "keep.sock";
 /// The socket on which it tells of its workload.
 pub(super) const WORKLOAD_SOCKET: &str = "workload.sock";
 
+/// What the sockets of its workload's ports begin with; `_` and the port follow.
+pub(super) const PORT_SOCKETS: &str = "port";
+
 /// The socket of the simulated NSM.
 pub(super) const NSM_SOCKET: &str = "nsm.sock";
 
@@ -29,7 +33,7 @@ pub(super) const HEARTBEAT_SOCKET: &str = "heartbeat.sock";
 ///
 /// To be called by a thread that lives as long as the process: the kernel tells a child of its
 /// parent's death when the thread that started it ends.
-pub(super) fn spawn(program: &Path, events: &Sender<Event>) -> io::Result<()> {
+pub(super) fn spawn(program: &Path, cid: u32, events: &Sender<Event>) -> io::Result<()> {
     if !program.is_file() {
         return Err(io::ErrorKind::NotFound.into());
     }
@@ -43,6 +47,9 @@ pub(super) fn spawn(program: &Path, events: &Sender<Event>) -> io::Result<()> {
             ("KEEP_LISTEN_WORKLOAD", address(WORKLOAD_SOCKET)),
             ("KEEP_NSM", address(NSM_SOCKET)),
             ("KEEP_HEARTBEAT", address(HEARTBEAT_SOCKET)),
+            // Connections to the parent arrive there beside the enclave's own socket, as with Firecracker.
+            ("KEEP_EGRESS", address(&format!("../../vsock/{cid}.sock_{EGRESS_PORT}"))),
+            ("KEEP_PORTS", address(PORT_SOCKETS)),
         ])
         .stdin(Stdio::null())
         .spawn()?;
