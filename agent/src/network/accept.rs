@@ -44,7 +44,8 @@ pub(super) enum Calls {
         /// What was handed on.
         calls: mpsc::Receiver<Call>,
         /// Keeps the place.
-        _registration: Registration,
+        #[expect(dead_code, reason = "what matters is when it is dropped")]
+        registration: Registration,
     },
 }
 
@@ -90,7 +91,8 @@ impl Calls {
     /// The next call; `None` when none can come any more.
     pub(super) async fn next(&mut self) -> Option<Call> {
         match self {
-            Self::Handed { calls, .. } => calls.recv().await,
+            // The place is held as long as this is.
+            Self::Handed { calls, registration: _ } => calls.recv().await,
             Self::Own(socket) => loop {
                 match socket.listener.accept().await {
                     Ok((stream, _)) => return Some(Box::new(stream)),
@@ -139,8 +141,8 @@ impl Switchboard {
     pub(super) fn register(&self, cid: u32) -> Calls {
         let (place, calls) = mpsc::channel(QUEUE);
         self.0.send_modify(|all| drop(all.insert(cid, place.clone())));
-        let _registration = Registration { switchboard: self.clone(), cid, place };
-        Calls::Handed { calls, _registration }
+        let registration = Registration { switchboard: self.clone(), cid, place };
+        Calls::Handed { calls, registration }
     }
 
     /// Hands a call to whom it belongs, once that is known; one that nobody wants is dropped.

@@ -33,13 +33,12 @@ pub async fn serve<R: Resolver>(
             task.end().await;
         }
         for it in now {
-            let nitro_id = it.enclave.nitro_id.clone();
-            if !served.contains_key(&nitro_id) {
+            served.entry(it.enclave.nitro_id.clone()).or_insert_with(|| {
                 let figures = figures.begin(it.enclave_id.clone(), it.generation);
                 let proxy = Proxy::new(it.clone(), settings.limits, resolver(), figures);
                 let one = one(settings.clone(), switchboard.clone(), proxy, findings.clone());
-                served.insert(nitro_id, (it, Task(tokio::spawn(one))));
-            }
+                (it, Task(tokio::spawn(one)))
+            });
         }
         tokio::select! {
             changed = running.changed() => {
@@ -82,7 +81,7 @@ async fn one<R: Resolver>(
         let port = Port {
             settings: settings.clone(),
             running: proxy.running.clone(),
-            port: *port,
+            way: *port,
             figures: Arc::clone(&proxy.figures),
         };
         ports.spawn(ingress::serve(port, findings.clone()));

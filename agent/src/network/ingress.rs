@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Port {
     pub(super) settings: Settings,
     pub(super) running: Running,
-    pub(super) port: IngressPort,
+    pub(super) way: IngressPort,
     pub(super) figures: Arc<Figures>,
 }
 
@@ -32,8 +32,8 @@ pub(super) struct Port {
 ///
 /// A port that is closed refuses connections, as load balancers expect; those that are open go on.
 pub(super) async fn serve(port: Port, mut findings: watch::Receiver<Findings>) {
-    if port.port.check().is_err() {
-        return log::error!(port = port.port.to_string().as_str(); "a port that cannot be had was left closed");
+    if port.way.check().is_err() {
+        return log::error!(port = port.way.to_string().as_str(); "a port that cannot be had was left closed");
     }
     let mut open = JoinSet::new();
     let port = Arc::new(port);
@@ -79,17 +79,17 @@ async fn accept(port: &Arc<Port>, seats: &Arc<Semaphore>, open: &mut JoinSet<()>
 impl Port {
     fn is_open(&self, findings: &Findings) -> bool {
         let health = findings.get(&self.running.enclave.nitro_id).and_then(|it| it.health.as_ref());
-        !self.port.health_gated || health.is_some_and(|health| health.healthy)
+        !self.way.health_gated || health.is_some_and(|health| health.healthy)
     }
 
     async fn bind(&self) -> TcpListener {
-        let address = (self.settings.ingress_address, self.port.parent_port);
+        let address = (self.settings.ingress_address, self.way.parent_port);
         let mut complaint = Complaint::default();
         loop {
             match TcpListener::bind(address).await {
                 Ok(listener) => return listener,
                 Err(err) => {
-                    let reason = format!("{}: {}", self.port, bailey_runtime::chain(&err));
+                    let reason = format!("{}: {}", self.way, bailey_runtime::chain(&err));
                     complaint.voice("a port of an enclave cannot be opened", &reason);
                 }
             }
@@ -98,7 +98,7 @@ impl Port {
     }
 
     async fn carry(&self, mut outer: TcpStream, peer: SocketAddr) {
-        let (cid, enclave_port) = (self.running.enclave.cid, self.port.enclave_port.into());
+        let (cid, enclave_port) = (self.running.enclave.cid, self.way.enclave_port.into());
         let limits = self.settings.limits;
         let connecting = self.settings.vsock.connect(cid, enclave_port);
         let mut inner = match timeout(limits.connect, connecting).await {
@@ -108,7 +108,7 @@ impl Port {
         };
         let _open = self.figures.opened(&self.figures.accepted);
         let _ = outer.set_nodelay(true);
-        if self.port.proxy_protocol {
+        if self.way.proxy_protocol {
             let Ok(local) = outer.local_addr() else { return };
             if inner.write_all(&proxy_header::encode(peer, local)).await.is_err() {
                 return;
@@ -123,12 +123,12 @@ impl Port {
     }
 
     fn not_carried(&self, reason: &str) {
-        let (enclave_id, port) = (self.running.enclave_id.as_str(), self.port.to_string());
+        let (enclave_id, port) = (self.running.enclave_id.as_str(), self.way.to_string());
         log::debug!(enclave_id, port = port.as_str(), reason; "connection not carried");
     }
 
     fn tell(&self, what: &str) {
-        let (enclave_id, port) = (self.running.enclave_id.as_str(), self.port.to_string());
+        let (enclave_id, port) = (self.running.enclave_id.as_str(), self.way.to_string());
         log::info!(enclave_id, port = port.as_str(); "{what}");
     }
 }

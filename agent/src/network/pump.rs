@@ -153,9 +153,10 @@ mod tests {
 
     const IDLE: Duration = Duration::from_mins(1);
 
-    fn joined(
-        size: usize,
-    ) -> (DuplexStream, DuplexStream, JoinHandle<(Result<(), PumpError>, u64, u64)>) {
+    /// How it ended, and how much went there and back.
+    type Pumped = (Result<(), PumpError>, u64, u64);
+
+    fn joined(size: usize) -> (DuplexStream, DuplexStream, JoinHandle<Pumped>) {
         let ((left, mut inner), (right, mut outer)) = (duplex(size), duplex(size));
         let pumping = tokio::spawn(async move {
             let counts = (AtomicU64::new(0), AtomicU64::new(0));

@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use proptest::prelude::*;
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     io,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
@@ -132,7 +133,7 @@ impl Parent {
 /// An address of the loopback that no other test listens on.
 fn loopback_of_its_own() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    let [_, _, high, low] = std::process::id().to_be_bytes();
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     Ipv4Addr::new(127, high.max(1), low, u8::try_from(next).unwrap())
 }
@@ -199,7 +200,7 @@ fn keep_log() {
             key: log::kv::Key<'kvs>,
             value: log::kv::Value<'kvs>,
         ) -> Result<(), log::kv::Error> {
-            self.0.push_str(&format!(" {key}={value}"));
+            let _ = write!(self.0, " {key}={value}");
             Ok(())
         }
     }
@@ -307,7 +308,7 @@ async fn whatever_is_not_listed_is_refused_and_logged() {
         assert!(answer.contains(reason), "{request}\n{answer}");
     }
     assert!(victim.accept().now_or_never().is_none());
-    assert_eq!(parent.figures.traffic()[0].refused, attempts.len() as u64);
+    assert_eq!(usize::try_from(parent.figures.traffic()[0].refused), Ok(attempts.len()));
     let logged = refusals("attacks");
     assert_eq!(logged.len(), attempts.len(), "{logged:#?}");
     for ((_, reason, _), line) in attempts.iter().zip(&logged) {

@@ -64,17 +64,18 @@ fn of_v4(address: Ipv4Addr) -> AddressKind {
     }
     match address.octets() {
         [0, ..] => AddressKind::Unspecified,
+        [224..=239, ..] | [255, 255, 255, 255] => AddressKind::Multicast,
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => AddressKind::Private,
         [100, 64..=127, ..] => AddressKind::Shared,
         [127, ..] => AddressKind::Loopback,
         [169, 254, ..] => AddressKind::LinkLocal,
-        [192, 0, 0 | 2, _] | [198, 18..=19, ..] | [198, 51, 100, _] | [203, 0, 113, _] => {
-            AddressKind::Reserved
-        }
-        // The relays of 6to4, which no longer exist.
-        [192, 88, 99, _] => AddressKind::Reserved,
-        [224..=239, ..] | [255, 255, 255, 255] => AddressKind::Multicast,
-        [240..=255, ..] => AddressKind::Reserved,
+        // The last but one were the relays of 6to4, which no longer exist.
+        [192, 0, 0 | 2, _]
+        | [198, 18..=19, ..]
+        | [198, 51, 100, _]
+        | [203, 0, 113, _]
+        | [192, 88, 99, _]
+        | [240..=255, ..] => AddressKind::Reserved,
         _ => AddressKind::Public,
     }
 }

@@ -1,6 +1,6 @@
 //! Who connected: the binary header of the PROXY protocol, version 2.
 //!
-//! From HAProxy's specification `proxy-protocol.txt`, section 2.2. It is the parent's word: an enclave
+//! From `HAProxy`'s specification `proxy-protocol.txt`, section 2.2. It is the parent's word: an enclave
 //! may log by it, and must decide nothing by it.
 
 use std::net::{IpAddr, SocketAddr};

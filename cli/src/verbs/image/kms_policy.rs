@@ -202,8 +202,8 @@ mod tests {
         states
     }
 
-    fn judged(statement: &Value, states: &[(&'static str, String)]) -> bool {
-        let states: Vec<_> = states.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    fn judged(statement: &Value, document: &[(&'static str, String)]) -> bool {
+        let states: Vec<_> = document.iter().map(|(key, value)| (*key, value.as_str())).collect();
         allows(statement, "kms:Decrypt", ROLE, &states)
     }
 
@@ -217,8 +217,8 @@ mod tests {
             // As in debug mode.
             assert!(!judged(&policy, &document(Some((register, "00")))), "{register}");
         }
-        let states = document(None);
-        let states: Vec<_> = states.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let made = document(None);
+        let states: Vec<_> = made.iter().map(|(key, value)| (*key, value.as_str())).collect();
         assert!(!allows(&policy, "kms:Decrypt", "arn:aws:iam::1:role/other", &states));
         assert!(!allows(&policy, "kms:Encrypt", ROLE, &states));
     }

@@ -41,9 +41,10 @@ fn parse_host(text: &str) -> Result<DestinationHost, DestinationError> {
     if let Some(rest) = text.strip_prefix('[') {
         let block = rest.strip_suffix(']').ok_or(DestinationError::Brackets)?;
         let block: AddressBlock = block.parse().map_err(DestinationError::Addresses)?;
-        return match block.first().is_ipv6() {
-            true => Ok(DestinationHost::Addresses(block)),
-            false => Err(DestinationError::Brackets),
+        return if block.first().is_ipv6() {
+            Ok(DestinationHost::Addresses(block))
+        } else {
+            Err(DestinationError::Brackets)
         };
     }
     if text.contains(':') {
