@@ -1,6 +1,6 @@
 # Every task of a developer, by name. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: bench build chaos clean demo deny dev docs eif-oracle eif-reproducible fuzz help lint model nitro-cli-oracle report-check scale setup test
+.PHONY: bench build chaos clean demo deny dev dist docs eif-oracle eif-reproducible fuzz help lint model nitro-cli-oracle report-check scale setup test test-boot test-infra
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,13 @@ dev: build ## Leave the local cloud up to play with
 
 test: build ## Every test
 	@scripts/test
+
+test-infra: build ## The deployment: the real terraform, policies, scripts, without AWS (part of `make test`)
+	@scripts/test-infra
+
+test-boot: build ## Real boots: the image under QEMU, then the whole system (builds QEMU once, as root)
+	@scripts/setup-boot
+	@scripts/test-boot
 
 chaos: build ## Random schedules with faults, on the model and on real processes (long)
 	@scripts/chaos
@@ -37,6 +44,9 @@ bench: build ## What verifying, deciding, measuring and running an agent cost (m
 
 report-check: build ## The HTML reports in a browser: no request, accessible, readable (installs chromium)
 	@scripts/report-check
+
+dist: setup ## Release archives with sums and bills of materials (a quarter of an hour; scripts/dist --help)
+	@scripts/dist
 
 eif-oracle: ## Our images and measurements against AWS's own library (minutes; installs libssl-dev)
 	@scripts/eif-oracle

@@ -6,10 +6,14 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What is downloaded once. CI keeps these outside its clone.
 export BAILEY_CACHE=${BAILEY_CACHE:-$repo/.cache}
 export BAILEY_VENV=${BAILEY_VENV:-$repo/.venv}
+# The Python environment of the checks of terraform/.
+export BAILEY_INFRA_VENV=${BAILEY_INFRA_VENV:-$BAILEY_CACHE/infra-venv}
 export BAILEY_KERNEL=${BAILEY_KERNEL:-$BAILEY_CACHE/kernel}
 export BAILEY_TOOLS=${BAILEY_TOOLS:-$BAILEY_CACHE/tools}
 # A distribution with systemd, in which the packaged units are tried; made by root only.
 export BAILEY_SYSTEMD_ROOT=${BAILEY_SYSTEMD_ROOT:-$BAILEY_CACHE/systemd}
+# The QEMU that boots images, built by scripts/setup-boot; the name says what is built and from what.
+export BAILEY_QEMU=${BAILEY_QEMU:-$BAILEY_CACHE/boot/qemu-trixie-1}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$repo/target}
 
 # shellcheck disable=SC2034  # these are for those who source this file
@@ -41,4 +45,18 @@ need_openssl() {
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends libssl-dev pkg-config
     fi
+}
+
+# install_python VENV REQUIREMENTS WHAT: a Python environment with exactly that list; the marker names what is installed, so that
+# another list is installed anew.
+install_python() {
+    local venv=$1 requirements=$2 wanted
+    wanted=$(sha256sum "$requirements" | cut -d' ' -f1)
+    [[ $(cat "$venv/.requirements" 2>/dev/null) != "$wanted" ]] || return 0
+    say "installing what $3 of Python into $venv"
+    mkdir -p "$(dirname "$venv")"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes \
+        --only-binary :all: -r "$requirements"
+    printf '%s\n' "$wanted" >"$venv/.requirements"
 }

@@ -1,8 +1,6 @@
 //! `bailey-agent check`: whether this parent has what enclaves need, and what to do about what it lacks.
 
-use crate::{
-    command, config::Config, identity::Metadata, nitro_cli::NitroCli, pool::facts::HostFacts,
-};
+use crate::{command, config::Config, identity::Metadata, parent_image, pool::facts::HostFacts};
 use nix::{
     sys::statvfs::statvfs,
     unistd::{AccessFlags, access},
@@ -76,6 +74,11 @@ pub async fn check(config: &Config) -> Vec<Finding> {
             metadata(config).await,
             "IMDSv2 must be enabled, with a hop limit of at least 1",
         ),
+        finding(
+            "parent image",
+            image(&config.image_manifest),
+            "replace the instance by one of its image; a parent is not changed in place",
+        ),
         finding("clock", clock(root).await, "enable chronyd or systemd-timesyncd"),
     ];
     if let Some(socket) = &config.helper {
@@ -100,12 +103,12 @@ fn writable(path: &Path) -> Result<(), String> {
 }
 
 async fn nitro_cli(config: &Config) -> Result<String, String> {
-    let version = NitroCli::plain(config.nitro_cli.clone()).version().await;
+    let version = config.nitro_cli().version().await;
     version.map_err(|error| bailey_runtime::chain(&error))
 }
 
 async fn listed(config: &Config) -> Result<String, String> {
-    let listed = NitroCli::plain(config.nitro_cli.clone()).describe().await;
+    let listed = config.nitro_cli().describe().await;
     listed
         .map(|enclaves| format!("{} run", enclaves.len()))
         .map_err(|error| bailey_runtime::chain(&error))
@@ -138,6 +141,19 @@ async fn metadata(config: &Config) -> Result<String, String> {
     match timeout(METADATA_DEADLINE, metadata.identity()).await {
         Ok(identity) => Ok(identity.instance_arn),
         Err(_) => Err(format!("no answer from {}", config.imds_endpoint)),
+    }
+}
+
+/// A parent need not be made from an image of ours; one that was is as that image says.
+fn image(manifest: &Path) -> Result<String, String> {
+    let unusable = |error| bailey_runtime::chain(&error);
+    match (
+        parent_image::identity(manifest).map_err(unusable)?,
+        parent_image::differences(manifest).map_err(unusable)?,
+    ) {
+        (Some(identity), Some(differences)) if differences.is_empty() => Ok(identity),
+        (Some(_), Some(differences)) => Err(differences.join(", ")),
+        _ => Ok("not made by ami/provision".to_owned()),
     }
 }
 

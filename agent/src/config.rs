@@ -3,6 +3,7 @@
 use crate::{
     helper::Helper,
     network::{self, Limits},
+    nitro_cli::NitroCli,
     pool::{Pool, applier::Applier},
     vsock::{Vsock, VsockFormError},
 };
@@ -18,6 +19,8 @@ pub struct Config {
     pub hosts_table: String,
     /// nitro-cli.
     pub nitro_cli: PathBuf,
+    /// How long nitro-cli may take to describe or to end enclaves, in seconds; it is killed then, and run again.
+    pub nitro_cli_deadline_s: u64,
     /// Makes the allocator read its file: a program and its arguments.
     pub allocator_command: Vec<String>,
     /// Powers the instance off: a program and its arguments.
@@ -28,6 +31,8 @@ pub struct Config {
     pub helper: Option<PathBuf>,
     /// The agent's user, as whom the helper runs nitro-cli.
     pub user: String,
+    /// The manifest of what was baked into this parent's image.
+    pub image_manifest: PathBuf,
     /// Below which directory sysfs and procfs are read.
     pub facts_root: PathBuf,
     /// The most memory regions (huge pages) that the hypervisor takes for an enclave. It tells only
@@ -74,6 +79,7 @@ impl Default for Config {
         Self {
             hosts_table: String::new(),
             nitro_cli: "/usr/bin/nitro-cli".into(),
+            nitro_cli_deadline_s: 30,
             allocator_command: command(&[
                 "systemctl",
                 "restart",
@@ -83,6 +89,7 @@ impl Default for Config {
             allocator_file: "/etc/nitro_enclaves/allocator.yaml".into(),
             helper: None,
             user: "bailey".to_owned(),
+            image_manifest: "/usr/share/bailey/manifest.json".into(),
             facts_root: "/".into(),
             most_memory_regions: None,
             state_dir: "/var/lib/bailey".into(),
@@ -173,6 +180,18 @@ impl Config {
     /// How enclaves are reached.
     pub fn vsock(&self) -> Result<Vsock, ConfigError> {
         self.vsock.parse().map_err(|source| ConfigError::Vsock { source })
+    }
+
+    /// nitro-cli, as this process runs it.
+    #[must_use]
+    pub fn nitro_cli(&self) -> NitroCli {
+        NitroCli::plain(self.nitro_cli.clone(), self.nitro_cli_deadline())
+    }
+
+    /// How long nitro-cli may take for what is short.
+    #[must_use]
+    pub fn nitro_cli_deadline(&self) -> Duration {
+        Duration::from_secs(self.nitro_cli_deadline_s.max(1))
     }
 
     /// The helper, when one does what only root may.

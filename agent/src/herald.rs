@@ -86,7 +86,7 @@ mod tests {
         let memories = vec![Memory::of(assignment("a", 1)), Memory::of(assignment("b", 1))];
         let mut host = Host::new(None, memories);
         let assignments = vec![assignment("a", 1), assignment("b", 1)];
-        host.desire(Desired { version: 1, drain: false, assignments });
+        host.desire(Desired { version: 1, drain: false, assignments, pool: None });
         host.listed(host.mark(), vec![], NOW);
         host.orders(NOW);
         let (_, assignments) = host.observed().unwrap();

@@ -13,14 +13,14 @@ use crate::{
     admission,
     assignment::{Memory, Stage, Step, Unit, Wanted, Work, WorkId, next_step},
     name::EnclaveName,
-    ports::{AttestOrder, EnclaveInfo, FetchOrder, Image, Inventory, RoomOrder, StartOrder},
+    ports::{AttestOrder, EnclaveInfo, FetchOrder, Image, Inventory, RoomOrder, Size, StartOrder},
     transition::{adopt, apply, crashed, note_phase, resume, revive},
     workload::{Findings, Running},
 };
 use bailey_model::{
     UnixMillis,
     failure::Failure,
-    hosts::{Answer, Assignment, Desired, ObservedAssignment, RunningEnclave},
+    hosts::{Answer, Assignment, Desired, ObservedAssignment, PoolSize, RunningEnclave},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -354,7 +354,16 @@ impl Host {
                 in_use: self.images().map(|image| image.path.clone()).collect(),
             }),
             Work::MakeRoom => {
-                Task::MakeRoom(RoomOrder { name: unit.name.clone(), wanted: self.wanted_sizes() })
+                let pool = self.desired.as_ref().and_then(|desired| desired.pool);
+                let size = |pool: PoolSize| Size {
+                    cpu_count: pool.cpu_count,
+                    memory_mib: pool.memory_mib,
+                };
+                Task::MakeRoom(RoomOrder {
+                    name: unit.name.clone(),
+                    wanted: self.wanted_sizes(),
+                    pool: pool.map(size),
+                })
             }
             Work::Start => Task::Start(StartOrder {
                 name: unit.name.clone(),
@@ -383,7 +392,7 @@ impl Host {
     }
 
     /// The sizes of everything that is to run here, in the coordinator's order.
-    fn wanted_sizes(&self) -> Vec<(EnclaveName, crate::ports::Size)> {
+    fn wanted_sizes(&self) -> Vec<(EnclaveName, Size)> {
         let assignments = self.desired.iter().flat_map(|desired| &desired.assignments);
         assignments
             .filter_map(|assignment| self.units.get(&name_of(assignment)))

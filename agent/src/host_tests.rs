@@ -6,7 +6,7 @@ use std::time::Duration;
 const NITRO_ID: &str = "i-0abc-enc1";
 
 fn desired(version: u64, assignments: Vec<Assignment>) -> Desired {
-    Desired { version, drain: false, assignments }
+    Desired { version, drain: false, assignments, pool: None }
 }
 
 fn running(assignment: &Assignment) -> EnclaveInfo {
@@ -192,7 +192,7 @@ fn an_older_desired_state_is_ignored_even_when_an_earlier_agent_saw_the_newer() 
 #[test]
 fn a_drain_ends_everything_and_shows_it_as_stopped() {
     let mut host = started(assignment("a", 1));
-    host.desire(Desired { version: 2, drain: true, assignments: vec![assignment("a", 1)] });
+    host.desire(Desired { drain: true, ..desired(2, vec![assignment("a", 1)]) });
     let task = done(&mut host, Outcome::Ended, NOW);
     assert_eq!(task, Task::End(name_of(&assignment("a", 1))));
     assert_eq!(host.orders(NOW), []);

@@ -140,6 +140,11 @@ pub enum MetadataError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+        time::timeout,
+    };
 
     #[test]
     fn the_arn_is_that_of_the_partition() {
@@ -160,5 +165,50 @@ mod tests {
     fn a_document_without_an_id_is_refused() {
         let err = parse(r#"{"accountId":"1","region":"eu-west-1"}"#).unwrap_err();
         assert!(matches!(err, MetadataError::Document { .. }), "{err:?}");
+    }
+
+    /// A service that takes the first connections and says nothing, and then answers what is asked.
+    async fn slow_service(silent: usize) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                if held.len() < silent {
+                    held.push(stream);
+                } else {
+                    tokio::spawn(serve(stream));
+                }
+            }
+        });
+        endpoint
+    }
+
+    async fn serve(mut stream: TcpStream) {
+        let mut asked = Vec::new();
+        while let Ok(byte) = stream.read_u8().await {
+            asked.push(byte);
+            if !asked.ends_with(b"\r\n\r\n") {
+                continue;
+            }
+            let (headers, body) = if asked.starts_with(b"PUT") {
+                ("x-aws-ec2-metadata-token-ttl-seconds: 21600\r\n", "token")
+            } else {
+                ("", r#"{"accountId":"1","region":"eu-west-1","instanceId":"i-0a"}"#)
+            };
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 200 OK\r\n{headers}content-length: {length}\r\n\r\n{body}");
+            let _ = stream.write_all(answer.as_bytes()).await;
+            asked.clear();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_does_not_answer_for_a_while_is_asked_again() {
+        let metadata = Metadata::at(&slow_service(2).await).unwrap();
+        let identity = timeout(Duration::from_mins(1), metadata.identity()).await.unwrap();
+        assert_eq!(identity.instance_id, "i-0a");
     }
 }

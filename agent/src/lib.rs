@@ -16,7 +16,7 @@
 //! | [`network`] | what enclaves may reach, and where they are reached |
 //! | [`herald`], [`mod@helper`] | the service manager, and what only root may do |
 //! | `clock`, `announcements` | what has to be right before anything begins, and what EC2 says of the instance |
-//! | [`check`], [`status`] | what an operator asks |
+//! | [`check`], [`status`], [`parent_image`] | what an operator asks, and what the parent's image says |
 //! | [`config`], [`identity`], [`state`] | who and where this agent is, and what it remembers |
 
 pub mod admission;
@@ -39,6 +39,7 @@ pub mod name;
 pub mod network;
 pub mod nitro_cli;
 pub mod parent;
+pub mod parent_image;
 pub mod pool;
 pub mod ports;
 pub mod restart;
@@ -114,8 +115,11 @@ pub async fn run(file: ConfigFile, mut shutdown: Shutdown) -> Result<(), RunErro
         figures.clone(),
     ));
     let ports = Ports { workloads, ..ports };
-    let about =
-        About { agent_version: env!("CARGO_PKG_VERSION").to_owned(), boot_id: boot_id(&config)? };
+    let about = About {
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        parent_image: parent_image(&config),
+        boot_id: boot_id(&config)?,
+    };
     let host = state.host()?;
     let asked = shutdown.requested();
     let shown = (progress, figures);
@@ -166,7 +170,7 @@ fn ports(
     let cache = Cache::open(state.cache(), config.cache_limit_bytes())?;
     let helper = config.helper();
     let pool = config.pool(helper.clone());
-    let cli = NitroCli::plain(config.nitro_cli.clone());
+    let cli = config.nitro_cli();
     note_version(&cli);
     Ok(Ports {
         herald: Herald::of_service_manager(),
@@ -218,6 +222,14 @@ fn boot_id(config: &Config) -> Result<String, RunError> {
     let path = config.facts_root.join("proc/sys/kernel/random/boot_id");
     let text = fs::read_to_string(&path).map_err(|source| RunError::Read { path, source })?;
     Ok(text.trim().to_owned())
+}
+
+/// The identity of the image that this parent was made from. What says nothing is no reason not to run.
+fn parent_image(config: &Config) -> Option<String> {
+    parent_image::identity(&config.image_manifest).unwrap_or_else(|err| {
+        log::warn!(error = bailey_runtime::chain(&err); "the parent image's manifest says nothing");
+        None
+    })
 }
 
 async fn power_off(config: &Config) -> Result<(), RunError> {

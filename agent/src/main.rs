@@ -1,6 +1,8 @@
 //! `bailey-agent`: runs, attests and supervises the enclaves of the instance that it runs on.
 
-use bailey_agent::{check, config::ConfigFile, helper, logging, run, state::StateDir, status};
+use bailey_agent::{
+    check, config::ConfigFile, helper, logging, parent_image, run, state::StateDir, status,
+};
 use bailey_runtime::{Shutdown, chain};
 use clap::{Parser, Subcommand};
 use std::{error::Error, path::PathBuf, process::ExitCode};
@@ -75,5 +77,8 @@ async fn check_parent(argument: ConfigArgument) -> Result<ExitCode, Box<dyn Erro
 fn show(argument: ConfigArgument) -> Result<(), Box<dyn Error>> {
     let config = ConfigFile::read(argument.config)?.alone()?;
     print!("{}", status::table(StateDir::look(&config.state_dir)?));
+    if let Some(image) = parent_image::identity(&config.image_manifest)? {
+        println!("\nparent image {image}");
+    }
     Ok(())
 }

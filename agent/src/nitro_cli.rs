@@ -20,9 +20,6 @@ use std::{
     time::Duration,
 };
 
-/// Describing and terminating are a few messages between local processes.
-const SHORT_DEADLINE: Duration = Duration::from_secs(30);
-
 /// nitro-cli's own boot timeout counts in these units of image and of memory.
 const BOOT_UNIT: Duration = Duration::from_secs(90);
 const IMAGE_UNIT_BYTES: u64 = 6 * 1_024 * 1_024 * 1_024;
@@ -37,6 +34,8 @@ pub struct NitroCli {
     pub started_by: Vec<String>,
     /// What everything else is run by.
     pub run_by: Vec<String>,
+    /// How long describing and terminating may take: a few messages between local processes.
+    pub deadline: Duration,
     /// Whether the error logs that it names are read here; not by root, for they are nitro-cli's word.
     pub reads_logs: bool,
 }
@@ -44,14 +43,14 @@ pub struct NitroCli {
 impl NitroCli {
     /// The program, run by nothing else.
     #[must_use]
-    pub fn plain(program: PathBuf) -> Self {
-        Self { program, started_by: Vec::new(), run_by: Vec::new(), reads_logs: true }
+    pub fn plain(program: PathBuf, deadline: Duration) -> Self {
+        Self { program, started_by: Vec::new(), run_by: Vec::new(), deadline, reads_logs: true }
     }
 
     /// Every enclave of this parent.
     pub async fn describe(&self) -> Result<Vec<EnclaveInfo>, NitroCliError> {
         let output =
-            self.run(&self.run_by, "describe-enclaves", vec![], SHORT_DEADLINE, None).await?;
+            self.run(&self.run_by, "describe-enclaves", vec![], self.deadline, None).await?;
         answers::enclaves(&output.stdout)
             .map_err(|source| NitroCliError::Output { verb: "describe-enclaves", source })
     }
@@ -71,18 +70,18 @@ impl NitroCli {
 
     /// Which version it is, as it says.
     pub async fn version(&self) -> Result<String, NitroCliError> {
-        let output = self.run(&self.run_by, "--version", vec![], SHORT_DEADLINE, None).await?;
+        let output = self.run(&self.run_by, "--version", vec![], self.deadline, None).await?;
         let known = answers::version(&output.stdout);
-        known.map(|(major, minor, patch)| format!("{major}.{minor}.{patch}")).ok_or_else(|| {
-            NitroCliError::Output { verb: "--version", source: OutputError::Version }
-        })
+        known
+            .map(|(major, minor, patch)| format!("{major}.{minor}.{patch}"))
+            .ok_or(NitroCliError::Output { verb: "--version", source: OutputError::Version })
     }
 
     /// Ends the enclave with this `EnclaveID`.
     pub async fn terminate(&self, nitro_id: &str) -> Result<(), NitroCliError> {
         let arguments = vec!["--enclave-id".to_owned(), nitro_id.to_owned()];
         let verb = "terminate-enclave";
-        self.run(&self.run_by, verb, arguments, SHORT_DEADLINE, None).await.map(drop)
+        self.run(&self.run_by, verb, arguments, self.deadline, None).await.map(drop)
     }
 
     async fn run(

@@ -17,6 +17,7 @@ pub mod division;
 pub mod facts;
 pub mod pages;
 pub mod plan;
+mod rest;
 pub mod shortage;
 #[cfg(test)]
 mod simulation;
@@ -64,10 +65,22 @@ impl Pool {
                 .map_err(|shortage| RoomError::Occupied { running: running.len(), shortage });
         }
         let enclaves = self.admitted(&facts, &order.wanted, &order.name)?;
-        if plan::holds(&facts, &enclaves, self.most_regions).is_ok() {
+        let later = order.pool.map_or_else(Vec::new, |pool| rest::later(pool, &enclaves));
+        let with = |rest: Size| -> Vec<Size> { enclaves.iter().copied().chain([rest]).collect() };
+        let most_regions = self.most_regions;
+        if later.first().is_some_and(|most| plan::holds(&facts, &with(*most), most_regions).is_ok())
+        {
             return Ok(());
         }
-        let plan = plan::plan(&facts, &enclaves, self.most_regions).map_err(RoomError::Host)?;
+        if let Some(plan) =
+            later.iter().find_map(|rest| plan::plan(&facts, &with(*rest), most_regions).ok())
+        {
+            return self.apply(&plan).await;
+        }
+        if plan::holds(&facts, &enclaves, most_regions).is_ok() {
+            return Ok(());
+        }
+        let plan = plan::plan(&facts, &enclaves, most_regions).map_err(RoomError::Host)?;
         self.apply(&plan).await
     }
 
@@ -249,6 +262,7 @@ mod tests {
         RoomOrder {
             name: name(wanted[0].0),
             wanted: wanted.iter().map(|(id, cpus, mib)| (name(id), size(*cpus, *mib))).collect(),
+            pool: None,
         }
     }
 
@@ -271,6 +285,35 @@ mod tests {
         let applier = Applier::Direct { file: path, command: vec!["false".to_owned()] };
         let pool = Pool { applier, ..pool };
         pool.make_room(&[], &order).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_shared_hosts_pool_is_planned_for_those_who_come_later() {
+        let booted = Tree::of("m6i.4xlarge");
+        let file = "---\nmemory_mib: 13312\ncpu_pool: 1-7,9-15\n";
+        let (dir, pool) = parent(&booted, &after(&booted, file));
+        let shared = Some(Size { cpu_count: 14, memory_mib: 13 * 1_024 });
+        let first = RoomOrder { pool: shared, ..order(&[("a", 2, 1_024)]) };
+        pool.make_room(&[], &first).await.unwrap();
+        let path = dir.path().join("allocator.yaml");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), file);
+        // Nothing runs yet, another one is wanted as well: the same pool serves.
+        let applier = Applier::Direct { file: path, command: vec!["false".to_owned()] };
+        let pool = Pool { applier, ..pool };
+        let both = RoomOrder { pool: shared, ..order(&[("b", 4, 4_096), ("a", 2, 1_024)]) };
+        pool.make_room(&[], &both).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_shared_host_with_less_than_was_hoped_for_serves_as_many_as_it_can() {
+        let booted = Tree::of("m5.xlarge");
+        let file = "---\nmemory_mib: 1024\ncpu_pool: 1,3\n";
+        let (dir, pool) = parent(&booted, &after(&booted, file));
+        let shared = Some(Size { cpu_count: 6, memory_mib: 28 * 1_024 });
+        let first = RoomOrder { pool: shared, ..order(&[("a", 2, 1_024)]) };
+        pool.make_room(&[], &first).await.unwrap();
+        let path = dir.path().join("allocator.yaml");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), file);
     }
 
     #[tokio::test]

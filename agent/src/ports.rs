@@ -123,6 +123,8 @@ pub struct RoomOrder {
     /// Every enclave wanted on this host, in the coordinator's order: the pool is planned once for
     /// all of them, because it cannot change while one of them runs.
     pub wanted: Vec<(EnclaveName, Size)>,
+    /// How large the pool is to be from the beginning, for enclaves that come later.
+    pub pool: Option<Size>,
 }
 
 /// One enclave to start.

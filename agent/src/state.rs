@@ -201,7 +201,7 @@ mod tests {
 
     fn desired(version: u64, ids: &[&str]) -> Desired {
         let assignments = ids.iter().map(|id| assignment(id, 1)).collect();
-        Desired { version, drain: false, assignments }
+        Desired { version, drain: false, assignments, pool: None }
     }
 
     fn reconciled(state: &StateDir, desired: Desired) -> Host {

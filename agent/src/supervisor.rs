@@ -81,6 +81,8 @@ impl<T, I, E, R> Clone for Ports<T, I, E, R> {
 pub struct About {
     /// Version of the agent.
     pub agent_version: String,
+    /// The identity of the parent's image, where it has one.
+    pub parent_image: Option<String>,
     /// The kernel's boot id.
     pub boot_id: String,
 }
@@ -246,6 +248,7 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
     fn publish(&self) {
         let observed = self.host.observed().map(|(desired_version, assignments)| Observed {
             agent_version: self.about.agent_version.clone(),
+            parent_image: self.about.parent_image.clone(),
             boot_id: self.about.boot_id.clone(),
             desired_version,
             // Set when it is written, so that only what changed counts as a change.

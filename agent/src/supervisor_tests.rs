@@ -159,7 +159,11 @@ impl Agent {
         };
         let state = StateDir::open(directory.to_owned()).unwrap();
         let host = state.host().unwrap();
-        let about = About { agent_version: "1".to_owned(), boot_id: "b".to_owned() };
+        let about = About {
+            agent_version: "1".to_owned(),
+            parent_image: Some("sha256:1".to_owned()),
+            boot_id: "b".to_owned(),
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { stopped.await.unwrap() };
         let running = tokio::spawn(supervise(ports, host, state, about, pace(), (), shutdown));
@@ -184,7 +188,7 @@ fn pace() -> Pace {
 }
 
 fn one() -> Desired {
-    Desired { version: 1, drain: false, assignments: vec![assignment("a", 1)] }
+    Desired { version: 1, assignments: vec![assignment("a", 1)], ..Desired::default() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,6 +198,7 @@ async fn an_assignment_runs_survives_the_agent_and_is_ended_by_a_drain() {
     let agent = Agent::start(&world, directory.path());
     let observed = world.reaches(HostPhase::Running).await;
     assert_eq!(observed.desired_version, 1);
+    assert_eq!(observed.parent_image.as_deref(), Some("sha256:1"));
     assert_eq!(agent.stop().await, Ending::Asked);
     assert_eq!(world.lock().len(), 1);
 

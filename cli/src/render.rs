@@ -27,8 +27,9 @@ use bailey_attestation::Outcome;
 use bailey_model::{Pcr, PcrSet, report::Verdict};
 
 /// The phases in the order in which an enclave goes through them.
-pub(crate) const PHASES: [&str; 16] = [
+pub(crate) const PHASES: [&str; 17] = [
     "ACCEPTED",
+    "JOINING",
     "LAUNCHING",
     "BOOTING",
     "FETCHING",

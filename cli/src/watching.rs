@@ -147,7 +147,7 @@ fn is_end(phase: &str) -> bool {
 
 fn detail(phase: &str, deployment: &Deployment) -> Option<String> {
     match phase {
-        "LAUNCHING" => {
+        "JOINING" | "LAUNCHING" => {
             let launched = deployment.instance_type.as_ref()?;
             Some(match &deployment.requested_instance_type {
                 Some(asked) => format!("{launched} ({asked} was asked for)"),

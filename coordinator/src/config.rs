@@ -46,6 +46,10 @@ pub struct Config {
     /// Hosts to keep booted before anybody asks for them.
     #[serde(default)]
     pub spares: Vec<Spares>,
+    /// How many enclaves may run on one parent when their records allow it; 1 for each its own. AWS allows
+    /// four.
+    #[serde(default = "enclaves_per_parent")]
+    pub enclaves_per_parent: usize,
     /// Whether a type that cannot host an enclave is refused instead of promoted.
     #[serde(default)]
     pub strict_instance_types: bool,
@@ -119,6 +123,11 @@ const fn misses() -> u32 {
     12
 }
 
+/// What AWS allows.
+const fn enclaves_per_parent() -> usize {
+    4
+}
+
 /// Certificate chains, of about 4 KiB each, that are remembered: one for each parent, roughly.
 const CACHED_CHAINS: usize = 2_048;
 
@@ -189,6 +198,7 @@ impl Config {
             reports_bucket: self.reports_bucket.clone(),
             fallback_types: self.fallback_types.clone(),
             spares: self.spares.iter().map(Into::into).collect(),
+            enclaves_per_parent: self.enclaves_per_parent,
             strict_instance_types: self.strict_instance_types,
             absence_grace: Duration::from_secs(self.absence_grace_s),
             nonce_ttl: Duration::from_secs(self.nonce_ttl_s),
@@ -253,7 +263,7 @@ mod tests {
         let defaults = |config: &Config| {
             let Config { sweep_interval_s, stream_poll_ms, absence_grace_s, nonce_ttl_s, .. } =
                 config;
-            let Config { orphan_grace_s, ec2_interval_s, .. } = config;
+            let Config { orphan_grace_s, ec2_interval_s, enclaves_per_parent, .. } = config;
             let Config { reattest_interval_s, reattest_misses, deploy_timeout_s, .. } = config;
             let Config { host_timeout_s, drain_timeout_s, destroy_timeout_s, skew_s, .. } = config;
             [
@@ -265,6 +275,7 @@ mod tests {
                 *nonce_ttl_s,
                 *reattest_interval_s,
                 u64::from(*reattest_misses),
+                u64::try_from(*enclaves_per_parent).unwrap(),
                 *deploy_timeout_s,
                 *host_timeout_s,
                 *drain_timeout_s,

@@ -4,8 +4,8 @@ use crate::backoff;
 use bailey_lifecycle::{InstanceState, ledger::Host};
 use bailey_model::{EnclaveId, UnixMillis};
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -25,8 +25,8 @@ struct Inner {
     desired: HashMap<String, u64>,
     /// What EC2 said at the last sweep.
     instances: HashMap<String, InstanceState>,
-    /// Whose enclave each host runs, by the host's ARN.
-    owners: HashMap<String, Owner>,
+    /// Whose enclaves each host runs, by the host's ARN.
+    owners: HashMap<String, Vec<Owner>>,
     /// The host of each enclave, by its ARN: `owners` read the other way round.
     hosts: HashMap<EnclaveId, String>,
     /// Tokens that nobody but this process can have sent, and never without a clear answer.
@@ -41,6 +41,8 @@ struct Inner {
     noted: HashSet<String>,
     /// Enclaves that need nothing until the given time, unless something happens.
     resting: HashMap<String, UnixMillis>,
+    /// Whose turn it is to tend a slot, by its name.
+    turns: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
 }
 
 /// Whose enclave a host runs.
@@ -52,6 +54,8 @@ pub struct Owner {
     pub instance_id: String,
     /// When EC2 named it.
     pub launched_at: UnixMillis,
+    /// Whether other enclaves may run there too.
+    pub is_shared: bool,
 }
 
 /// Steps that fail one after the other.
@@ -120,18 +124,23 @@ impl Memory {
                 enclave_id: enclave_id.clone(),
                 instance_id: host.instance_id.clone(),
                 launched_at: host.launched_at,
+                is_shared: host.slot.is_some(),
             };
-            if let Some(before) = inner.owners.insert(host.instance_arn.clone(), owner) {
-                inner.hosts.remove(&before.enclave_id);
+            let Inner { owners, hosts, .. } = &mut *inner;
+            let present = owners.entry(host.instance_arn.clone()).or_default();
+            // A host is one enclave's, unless several share it.
+            for before in present.extract_if(.., |it| !(it.is_shared && owner.is_shared)) {
+                hosts.remove(&before.enclave_id);
             }
+            present.push(owner);
             inner.hosts.insert(enclave_id.clone(), host.instance_arn.clone());
         }
     }
 
-    /// Whose enclave a host runs, when this process has seen its entry.
+    /// Whose enclaves a host runs, as far as this process has seen their entries.
     #[must_use]
-    pub fn owner(&self, instance_arn: &str) -> Option<EnclaveId> {
-        self.lock().owners.get(instance_arn).map(|owner| owner.enclave_id.clone())
+    pub fn owners_of(&self, instance_arn: &str) -> Vec<Owner> {
+        self.lock().owners.get(instance_arn).cloned().unwrap_or_default()
     }
 
     /// The host on which an enclave was when this process last saw its entry.
@@ -145,7 +154,7 @@ impl Memory {
     pub fn owners(&self) -> Vec<(Owner, Option<InstanceState>)> {
         let inner = self.lock();
         let state = |owner: &Owner| inner.instances.get(&owner.instance_id).copied();
-        inner.owners.values().map(|owner| (owner.clone(), state(owner))).collect()
+        inner.owners.values().flatten().map(|owner| (owner.clone(), state(owner))).collect()
     }
 
     /// Replaces what is known of spare hosts.
@@ -158,10 +167,12 @@ impl Memory {
     #[must_use]
     pub fn expected(&self) -> Vec<(String, UnixMillis, Option<InstanceState>)> {
         let inner = self.lock();
-        let owned = inner.owners.values().map(|it| (&it.instance_id, it.launched_at));
+        let owned = inner.owners.values().flatten().map(|it| (&it.instance_id, it.launched_at));
         let spare = inner.spares.iter().map(|it| (&it.instance_id, it.launched_at));
         let state = |id: &String| inner.instances.get(id).copied();
-        owned.chain(spare).map(|(id, at)| (id.clone(), at, state(id))).collect()
+        // A shared one is named by its slot and by each enclave.
+        let all: BTreeMap<_, _> = owned.chain(spare).collect();
+        all.into_iter().map(|(id, at)| (id.clone(), at, state(id))).collect()
     }
 
     /// Notes that this process wrote the intent with this token, and has not sent it.
@@ -202,7 +213,7 @@ impl Memory {
     pub fn forget(&self, instance_arn: &str, instance_id: &str) {
         let mut inner = self.lock();
         inner.desired.remove(instance_arn);
-        if let Some(owner) = inner.owners.remove(instance_arn) {
+        for owner in inner.owners.remove(instance_arn).unwrap_or_default() {
             inner.leave(&owner.enclave_id);
         }
         inner.instances.remove(instance_id);
@@ -226,6 +237,12 @@ impl Memory {
     #[must_use]
     pub fn rests(&self, id: &str, now: UnixMillis) -> bool {
         self.lock().resting.get(id).is_some_and(|until| now < *until)
+    }
+
+    /// Held by whoever tends the slot.
+    #[must_use]
+    pub fn turn_of(&self, slot: &str) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.lock().turns.entry(slot.to_owned()).or_default())
     }
 
     /// Notes the ids that the ledger has for the sweep.
@@ -287,7 +304,10 @@ impl Memory {
 impl Inner {
     /// Notes that the enclave is on no host.
     fn leave(&mut self, enclave_id: &EnclaveId) {
-        if let Some(arn) = self.hosts.remove(enclave_id) {
+        let Some(arn) = self.hosts.remove(enclave_id) else { return };
+        let Some(owners) = self.owners.get_mut(&arn) else { return };
+        owners.retain(|owner| owner.enclave_id != *enclave_id);
+        if owners.is_empty() {
             self.owners.remove(&arn);
         }
     }
@@ -296,6 +316,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bailey_lifecycle::{launch::Place, spare::SlotId};
 
     #[test]
     fn pauses_double_and_start_anew_after_a_success() {
@@ -343,12 +364,14 @@ mod tests {
             availability_zone: String::new(),
             launched_at: UnixMillis(0),
             desired_version: 1,
+            slot: None,
         };
+        let owner = |arn| memory.owners_of(arn).into_iter().map(|it| it.enclave_id).next();
         memory.runs_on(&id, Some(&host("i-1")));
-        assert_eq!(memory.owner("arn/i-1"), Some(id.clone()));
+        assert_eq!(owner("arn/i-1"), Some(id.clone()));
         assert_eq!(memory.host_of(&id).as_deref(), Some("arn/i-1"));
         memory.runs_on(&id, Some(&host("i-2")));
-        assert_eq!(memory.owner("arn/i-1"), None);
+        assert_eq!(owner("arn/i-1"), None);
         assert_eq!(memory.host_of(&id).as_deref(), Some("arn/i-2"));
         // What is forgotten of a host that it left earlier takes nothing from it.
         memory.forget("arn/i-1", "i-1");
@@ -356,6 +379,35 @@ mod tests {
         memory.runs_on(&id, None);
         assert_eq!(memory.owners(), []);
         assert_eq!(memory.host_of(&id), None);
+    }
+
+    #[test]
+    fn a_shared_host_has_several_owners_and_each_leaves_by_itself() {
+        let memory = Memory::beginning(UnixMillis(0), Duration::from_mins(10));
+        let place = Place { instance_type: "m5.xlarge".parse().unwrap(), availability_zone: None };
+        let host = Host {
+            instance_id: "i-1".to_owned(),
+            instance_arn: "arn/i-1".to_owned(),
+            instance_type: place.instance_type.clone(),
+            availability_zone: String::new(),
+            launched_at: UnixMillis(0),
+            desired_version: 1,
+            slot: Some(SlotId::shared(&place, 0)),
+        };
+        let ids = ["enc_1", "enc_2"].map(|id| id.parse().unwrap());
+        for id in &ids {
+            memory.runs_on(id, Some(&host));
+            memory.runs_on(id, Some(&host));
+        }
+        let owners = || -> Vec<_> {
+            memory.owners_of("arn/i-1").into_iter().map(|it| it.enclave_id).collect()
+        };
+        assert_eq!(owners(), ids);
+        assert_eq!(memory.expected(), [("i-1".to_owned(), UnixMillis(0), None)]);
+        memory.runs_on(&ids[0], None);
+        assert_eq!(owners(), ids[1..]);
+        memory.forget("arn/i-1", "i-1");
+        assert_eq!((owners(), memory.host_of(&ids[1])), (vec![], None));
     }
 
     #[test]

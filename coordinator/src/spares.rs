@@ -1,4 +1,4 @@
-//! Carrying out the steps of the slots for spare hosts.
+//! Carrying out the steps of the slots for spare and shared hosts.
 
 use crate::{
     ec2::LaunchAnswer,
@@ -9,7 +9,7 @@ use crate::{
 use bailey_lifecycle::{
     InstanceState,
     ledger::Host,
-    spare::{self, Slot, SlotState, SlotStep, SlotView, next_slot_step},
+    spare::{self, Slot, SlotId, SlotState, SlotStep, SlotView, next_slot_step},
 };
 use bailey_model::UnixMillis;
 use bailey_runtime::{chain, now};
@@ -40,8 +40,32 @@ impl Coordinator {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Takes the steps that are due for a slot; gives its host, and when it is to be looked at again.
+    /// Takes the steps that are due for a shared host's slot, which those who wait for the host do as well
+    /// as the sweep.
+    ///
+    /// One at a time in this process: whoever sends a launch for the first time believes a refusal.
+    pub(crate) async fn tend_shared(&self, id: &SlotId) -> Result<Option<Slot>, TickError> {
+        let turn = self.memory.turn_of(id.as_str());
+        let _turn = turn.lock().await;
+        let Some(slot) = self.ledger.slot(id).await.map_err(TickError::Store)? else {
+            return Ok(None);
+        };
+        self.tend_in_turn(slot, false).await?;
+        self.ledger.slot(id).await.map_err(TickError::Store)
+    }
+
     async fn tend(
+        &self,
+        slot: Slot,
+        is_wanted: bool,
+    ) -> Result<(Option<Host>, Option<UnixMillis>), TickError> {
+        let turn = self.memory.turn_of(slot.id.as_str());
+        let _turn = turn.lock().await;
+        self.tend_in_turn(slot, is_wanted).await
+    }
+
+    /// Takes the steps that are due for a slot; gives its host, and when it is to be looked at again.
+    async fn tend_in_turn(
         &self,
         mut slot: Slot,
         is_wanted: bool,
@@ -49,7 +73,7 @@ impl Coordinator {
         // Whether its host was told to wait.
         let mut was_told = false;
         for _ in 0..STEP_LIMIT {
-            let observed = match slot.host() {
+            let observed = match slot.host().filter(|_| !slot.id.is_shared()) {
                 Some(host) => {
                     self.hosts.read(&host.instance_arn).await.map_err(TickError::Store)?.observed
                 }
@@ -157,7 +181,7 @@ fn changed(before: &Slot, after: Slot) -> Slot {
         let instance_id = after.host().map_or("-", |host| host.instance_id.as_str());
         log::info!(
             slot = after.id.as_str(), phase = after.name(), instance_id, why;
-            "spare host changed phase"
+            "host of a slot changed phase"
         );
     }
     after

@@ -21,7 +21,8 @@ use bailey_lifecycle::{
     next_step,
     orphan::{Claimed, Ownership, ownership},
     outcome, refuse_unusable,
-    spare::{Claim, Slot},
+    shared::{Seated, Together, seat, seated},
+    spare::{Claim, Slot, SlotId, SlotState},
 };
 use bailey_model::{EnclaveId, S3Location, UnixMillis, hosts::Desired, record::RecordError};
 use bailey_runtime::now;
@@ -107,6 +108,9 @@ pub(crate) const DESCRIBE_LAG: Duration = Duration::from_mins(2);
 /// How long to wait for somebody else's write.
 const CONTENTION_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long to wait for the answer to another coordinator's launch of a shared host.
+const SEAT_PAUSE: Duration = Duration::from_millis(200);
+
 /// How long to wait for an instance that is between two states.
 const SWITCH_PAUSE: Duration = Duration::from_secs(2);
 
@@ -115,10 +119,15 @@ struct Seen {
     record: Option<RecordState>,
     entry: Option<Entry>,
     host: HostView,
+    /// The slot on whose host the entry has a place; read after the entry.
+    slot: Option<Slot>,
     /// The host that this very pass launched, of which nothing can have been written yet.
     launched: Option<String>,
     /// Why the record could not be written, when it could not; everything else went on.
     unwritten: Option<TickError>,
+    /// Why the shared host that is waited for is not known yet, when its launch failed; requests are heeded
+    /// all the same.
+    unlaunched: Option<TickError>,
 }
 
 impl Coordinator {
@@ -165,7 +174,15 @@ impl Coordinator {
                 return self.refuse(id.as_str(), &error, &status).await;
             }
         };
-        let mut seen = Seen { record, entry, host, launched: None, unwritten: None };
+        let mut seen = Seen {
+            record,
+            entry,
+            host,
+            slot: None,
+            launched: None,
+            unwritten: None,
+            unlaunched: None,
+        };
         if let Some(entry) = &seen.entry {
             self.metrics.read(entry);
             self.notices.look_at(entry);
@@ -174,6 +191,7 @@ impl Coordinator {
             if present.map(|host| &host.instance_arn) != known.as_ref() {
                 self.look_at_host(&mut seen).await?;
             }
+            self.look_at_slot(&mut seen).await?;
         }
         for _ in 0..STEP_LIMIT {
             match self.step(&id, &mut seen).await? {
@@ -195,6 +213,25 @@ impl Coordinator {
             Some(host) => self.hosts.read(&host.instance_arn).await.map_err(TickError::Store)?,
             None => HostView::default(),
         };
+        Ok(())
+    }
+
+    /// Reads the slot on whose host the entry has a place. Who waits for the host sees to it as well.
+    async fn look_at_slot(&self, seen: &mut Seen) -> Result<(), TickError> {
+        let slot = seen.entry.as_ref().and_then(seat).cloned();
+        seen.slot = match slot {
+            Some(id) => self.ledger.slot(&id).await.map_err(TickError::Store)?,
+            None => None,
+        };
+        let waits = seen.entry.as_ref().is_some_and(|e| matches!(e.state, State::Joining { .. }));
+        if let Some(Slot { id, state: SlotState::Launching { .. }, .. }) = &seen.slot
+            && waits
+        {
+            match self.tend_shared(&id.clone()).await {
+                Ok(slot) => seen.slot = slot,
+                Err(error) => seen.unlaunched = Some(error),
+            }
+        }
         Ok(())
     }
 
@@ -235,10 +272,15 @@ impl Coordinator {
             fresh: fresh()?,
             short: &short,
             spares: &spares,
+            slot: seen.slot.as_ref(),
             unwritable: seen.unwritten.is_some(),
             retrying: retrying.as_deref(),
         };
         match next_step(&view, &self.config) {
+            Step::Wait(_) if is_being_launched(seen) => {
+                let pause = Ok(Progress::Settled(Next::After(SEAT_PAUSE)));
+                seen.unlaunched.take().map_or(pause, Err)
+            }
             Step::Wait(until) => Ok(Progress::Settled(wait(until, now))),
             Step::Claim(claim) => self.claim(*claim, seen).await,
             Step::Save(entry) => self.save(*entry, seen).await,
@@ -288,24 +330,40 @@ impl Coordinator {
         Ok(Some(state))
     }
 
-    /// The spare hosts that an entry may take, when it is about to be launched.
+    /// The spare hosts that an entry may take, and the shared ones that it may join, when it is about to be
+    /// launched.
     async fn spares_for(&self, entry: Option<&Entry>) -> Result<Vec<Slot>, TickError> {
-        let is_accepting = entry.is_some_and(|entry| entry.state == State::Accepting);
-        if self.config.spares.is_empty() || !is_accepting {
+        let looks = entry.is_some_and(|entry| match entry.state {
+            State::Accepting => !self.config.spares.is_empty() || self.may_share(entry),
+            State::Joining { seat: None, .. } => true,
+            _ => false,
+        });
+        if !looks {
             return Ok(Vec::new());
         }
-        let mut slots = self.ledger.slots().await.map_err(TickError::Store)?;
-        slots.retain(|slot| {
+        let mut slots = Vec::new();
+        for slot in self.ledger.slots().await.map_err(TickError::Store)? {
             let state = slot.host().and_then(|host| self.memory.instance(&host.instance_id));
-            !state.is_some_and(InstanceState::is_gone)
-        });
+            if !state.is_some_and(InstanceState::is_gone) {
+                slots.push(slot);
+            } else if slot.id.is_shared() {
+                // Nobody is to join it, and its name is not free before it is emptied.
+                slots.extend(self.tend_shared(&slot.id).await?);
+            }
+        }
         Ok(slots)
     }
 
-    /// Writes the entry with the host of a slot, the slot without it, and what the host is told.
+    fn may_share(&self, entry: &Entry) -> bool {
+        let asks = entry.spec.as_ref().is_some_and(|spec| spec.configuration.share_parent);
+        asks && self.config.enclaves_per_parent > 1
+    }
+
+    /// Writes the entry with the host of a slot, the slot without it, and what the host is told; or the entry
+    /// and the slot on which it has a place from now on.
     async fn claim(&self, claim: Claim, seen: &mut Seen) -> Result<Progress, TickError> {
-        let Claim { entry, slot } = claim;
-        let (_, slot) = self.ledger.slot_in_transaction(&slot).map_err(TickError::Store)?;
+        let Claim { entry, slot: claimed } = claim;
+        let (_, slot) = self.ledger.slot_in_transaction(&claimed).map_err(TickError::Store)?;
         let mut others = vec![slot];
         let told = self.news_for_host(&entry, seen);
         if let Some((instance_arn, desired)) = &told {
@@ -317,7 +375,14 @@ impl Coordinator {
                 if let Some((instance_arn, desired)) = told {
                     self.memory.desired_is_written(&instance_arn, desired.version);
                 }
-                self.saved(entry, seen).await
+                if let SlotState::Launching { intent } = &claimed.state
+                    && claimed.tenants.len() == 1
+                {
+                    self.memory.intent_is_new(&intent.request.client_token);
+                }
+                let progress = self.saved(entry, seen).await?;
+                self.look_at_slot(seen).await?;
+                Ok(progress)
             }
             // Whoever took it, or wrote here, was quicker: all is read again.
             WrittenTogether::Outdated | WrittenTogether::OthersOutdated => Ok(Progress::Outdated),
@@ -326,10 +391,20 @@ impl Coordinator {
 
     /// Writes the entry, and with it what its host is told anew.
     async fn save(&self, entry: Entry, seen: &mut Seen) -> Result<Progress, TickError> {
+        let entry = match &seen.entry {
+            Some(before) => match seated(before, entry, seen.slot.as_ref()) {
+                Seated::Alone(entry) => *entry,
+                Seated::Together(together) => {
+                    return Box::pin(self.save_with_slot(*together, seen)).await;
+                }
+            },
+            None => entry,
+        };
         if let Some((instance_arn, desired)) = self.news_for_host(&entry, seen) {
             let told = self.hosts.desired_in_transaction(&instance_arn, &desired);
             let told = vec![told.map_err(TickError::Store)?];
-            let written = self.ledger.save_with(&entry, told).await.map_err(TickError::Store)?;
+            let written = Box::pin(self.ledger.save_with(&entry, told)).await;
+            let written = written.map_err(TickError::Store)?;
             // Whoever told the host something as new has done it for us.
             if written != WrittenTogether::Outdated {
                 self.memory.desired_is_written(&instance_arn, desired.version);
@@ -343,6 +418,45 @@ impl Coordinator {
         match self.ledger.save(&entry).await.map_err(TickError::Store)? {
             Written::Outdated => Ok(Progress::Outdated),
             Written::Done(entry) => self.saved(entry, seen).await,
+        }
+    }
+
+    /// Writes the entry with the slot on which it has or had a place, and what the slot's host is told.
+    async fn save_with_slot(
+        &self,
+        together: Together,
+        seen: &mut Seen,
+    ) -> Result<Progress, TickError> {
+        let Together { entry, slot, told } = together;
+        let (changed, slot) = self.ledger.slot_in_transaction(&slot).map_err(TickError::Store)?;
+        let mut others = vec![slot];
+        if let Some((instance_arn, desired)) = &told {
+            let told = self.hosts.desired_in_transaction(instance_arn, desired);
+            others.push(told.map_err(TickError::Store)?);
+        }
+        match self.ledger.save_with(&entry, others).await.map_err(TickError::Store)? {
+            WrittenTogether::Done(entry) => {
+                let stays = seat(&entry) == Some(&changed.id);
+                let id = changed.id.clone();
+                let is_left = changed.tenants.values().all(|tenant| tenant.leaving);
+                seen.slot = stays.then_some(changed);
+                let progress = self.saved(entry, seen).await?;
+                if is_left {
+                    self.end_left(&id).await;
+                    self.look_at_slot(seen).await?;
+                }
+                Ok(progress)
+            }
+            // Another tenant was quicker.
+            WrittenTogether::Outdated | WrittenTogether::OthersOutdated => Ok(Progress::Outdated),
+        }
+    }
+
+    /// Sees to a host that nobody stays on; what cannot be done now is the sweep's.
+    async fn end_left(&self, slot: &SlotId) {
+        if let Err(error) = self.tend_shared(slot).await {
+            let error = bailey_runtime::chain(&error);
+            log::warn!(slot = slot.as_str(), error = error.as_str(); "a shared host is not ended yet");
         }
     }
 
@@ -554,6 +668,7 @@ impl Coordinator {
             fresh: fresh()?,
             short: &short,
             spares: &spares,
+            slot: None,
             unwritable: seen.unwritten.is_some(),
             retrying: None,
         };
@@ -662,6 +777,12 @@ fn resting_until(entry: Option<&Entry>, next: Next, now: UnixMillis) -> Option<U
         }
         _ => None,
     }
+}
+
+/// Whether the entry waits for a shared host that somebody else launches.
+fn is_being_launched(seen: &Seen) -> bool {
+    let waits = seen.entry.as_ref().is_some_and(|e| matches!(e.state, State::Joining { .. }));
+    waits && seen.slot.as_ref().is_some_and(|it| matches!(it.state, SlotState::Launching { .. }))
 }
 
 fn wait(until: Option<UnixMillis>, now: UnixMillis) -> Next {

@@ -9,7 +9,7 @@ use crate::{
 };
 use bailey_lifecycle::{orphan::Claimant, outcome};
 use bailey_runtime::{chain, now};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Ids that are worked on at the same time. Most of a step is waiting for an answer.
 pub(crate) const WORKERS: usize = 32;
@@ -24,8 +24,7 @@ impl Coordinator {
         let (ids, pause) = match subject {
             Subject::Record(id) => (vec![id], Duration::ZERO),
             Subject::Host { instance_arn, claims, pause } => {
-                let owner = self.memory.owner(&instance_arn);
-                (owner.map_or(claims, |owner| vec![owner.to_string()]), pause)
+                (self.concerned(&instance_arn, claims), pause)
             }
         };
         // A host that runs nothing may be a spare one.
@@ -36,6 +35,15 @@ impl Coordinator {
             queue.wake(Work::Enclave(id.clone()), pause);
         }
         ids
+    }
+
+    /// Whom a host's report concerns. Of a shared host this process may know some enclaves and not others,
+    /// so its claims are looked at as well.
+    fn concerned(&self, instance_arn: &str, claims: Vec<String>) -> Vec<String> {
+        let owners = self.memory.owners_of(instance_arn);
+        let more = if owners.iter().all(|owner| owner.is_shared) { claims } else { Vec::new() };
+        let owners = owners.iter().map(|owner| owner.enclave_id.to_string());
+        owners.chain(more).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Takes the steps that are due for `id`, and sees to it that it is looked at again in time.
@@ -84,28 +92,31 @@ impl Coordinator {
         // Most instances of an account are not ours.
         let Some(listed) = listed.map_err(TickError::Ec2)? else { return Ok(()) };
         self.memory.set_instance(instance_id, listed.state);
-        let enclave_id = match listed.claimed.map(|claimed| claimed.by) {
+        let concerned = match listed.claimed.map(|claimed| claimed.by) {
             None => return Ok(()),
-            Some(Claimant::Enclave(id)) => id,
+            Some(Claimant::Enclave(id)) => vec![id],
             Some(Claimant::Slot(slot)) => {
                 let slots = self.ledger.slots().await.map_err(TickError::Store)?;
                 let slot = slots.iter().find(|it| it.id == slot);
-                let Some(taker) = slot.and_then(|slot| slot.given_to(instance_id)) else {
+                let taker = slot.and_then(|slot| slot.given_to(instance_id));
+                if taker.is_none() {
                     queue.wake(Work::Spares, Duration::ZERO);
-                    return Ok(());
-                };
-                taker.clone()
+                }
+                let tenants = slot.into_iter().flat_map(|slot| slot.tenants.keys());
+                taker.into_iter().chain(tenants).cloned().collect()
             }
         };
-        if let Some(notice) = notice {
-            let entry = self.ledger.read(&enclave_id).await.map_err(TickError::Store)?;
-            let noticed = entry.and_then(|e| outcome::noticed(&e, instance_id, notice, now()));
-            if let Some(noticed) = noticed {
-                // Whoever wrote meanwhile knows of the instance what matters; a notice is for people.
-                let _ = self.ledger.save(&noticed).await.map_err(TickError::Store)?;
+        for enclave_id in concerned {
+            if let Some(notice) = notice {
+                let entry = self.ledger.read(&enclave_id).await.map_err(TickError::Store)?;
+                let noticed = entry.and_then(|e| outcome::noticed(&e, instance_id, notice, now()));
+                if let Some(noticed) = noticed {
+                    // Whoever wrote meanwhile knows of the instance what matters; a notice is for people.
+                    let _ = self.ledger.save(&noticed).await.map_err(TickError::Store)?;
+                }
             }
+            queue.wake(Work::Enclave(enclave_id.to_string()), Duration::ZERO);
         }
-        queue.wake(Work::Enclave(enclave_id.to_string()), Duration::ZERO);
         Ok(())
     }
 }

@@ -111,6 +111,7 @@ fn parent(config: &Config, name: Option<&EnclaveName>) -> Parent {
         program: config.nitro_cli.clone(),
         started_by: scope.unwrap_or_else(|| as_agent.clone()),
         run_by: as_agent,
+        deadline: config.nitro_cli_deadline(),
         reads_logs: false,
     };
     Parent::new(cli, config.pool(None), start_lock_below(&config.state_dir), None)

@@ -74,12 +74,11 @@ impl Tail {
         loop {
             let entry = {
                 let mut next = pin!(entry(&mut *stream));
-                match timeout(QUIET, &mut next).await {
-                    Ok(entry) => entry?,
-                    Err(_) => {
-                        self.remember(*position);
-                        next.await?
-                    }
+                if let Ok(entry) = timeout(QUIET, &mut next).await {
+                    entry?
+                } else {
+                    self.remember(*position);
+                    next.await?
                 }
             };
             self.take(&entry);

@@ -2,7 +2,7 @@
 
 use super::layout::table;
 use crate::{instant, table::Record, view::view};
-use bailey_model::UnixMillis;
+use bailey_model::{UnixMillis, projection::Deployment};
 use serde_json::Value;
 
 const HEAD: [&str; 7] = ["ID", "STATUS", "PHASE", "VERDICT", "TYPE", "INSTANCE", "UPDATED"];
@@ -32,11 +32,18 @@ fn row(record: &Record, now: UnixMillis) -> [String; 7] {
         text("status"),
         text("phase"),
         or_dash(verdict.map(|verdict| verdict.to_string())),
-        or_dash(deployment.instance_type),
-        or_dash(deployment.instance_id),
+        or_dash(deployment.instance_type.clone()),
+        or_dash(instance(&deployment)),
         or_dash(updated(record, now)),
     ]
     .map(|cell| crate::output::one_line(&cell))
+}
+
+/// The instance; marked when other enclaves may run there too.
+fn instance(deployment: &Deployment) -> Option<String> {
+    let id = deployment.instance_id.as_ref()?;
+    let mark = if deployment.shared_host.is_some() { " (shared)" } else { "" };
+    Some(format!("{id}{mark}"))
 }
 
 /// How long ago Bailey, or else the web app, wrote last.

@@ -56,6 +56,9 @@ fn asked(configuration: &Configuration) -> Vec<(&'static str, String)> {
     pairs.push(("instance type", configuration.instance_type.to_string()));
     pairs.push(("vCPUs", configuration.cpu_count.to_string()));
     pairs.push(("memory", format!("{} MiB", configuration.memory_mib)));
+    if configuration.share_parent {
+        pairs.push(("may share a parent", yes_no(true)));
+    }
     pairs.push(("debug mode", yes_no(configuration.debug_mode)));
     pairs.push(("expected PCRs", indexes(&configuration.expected_pcrs)));
     pairs.push(("must be verified", yes_no(configuration.require_verified)));
@@ -82,9 +85,7 @@ fn indexes(pcrs: &PcrSet) -> String {
 }
 
 fn host(deployment: &Deployment) -> String {
-    let Deployment {
-        host, instance_id, instance_type, availability_zone, enclave_cid, health, ..
-    } = deployment;
+    let Deployment { host, instance_id, instance_type, availability_zone, health, .. } = deployment;
     let asked = deployment.requested_instance_type.as_ref();
     let launched = instance_type.as_ref().map(|launched| match asked {
         Some(asked) => format!("{launched} ({asked} was asked for)"),
@@ -92,10 +93,12 @@ fn host(deployment: &Deployment) -> String {
     });
     let pairs: Vec<(&str, String)> = [
         ("instance", instance_id.clone()),
+        ("shared as", deployment.shared_host.clone()),
         ("type", launched),
         ("zone", availability_zone.clone()),
         ("ARN", host.clone()),
-        ("enclave CID", enclave_cid.map(|cid| cid.to_string())),
+        ("image", deployment.parent_image.clone()),
+        ("enclave CID", deployment.enclave_cid.map(|cid| cid.to_string())),
         (
             "workload",
             health.as_ref().map(|it| format!("{}: {}, since {}", it.status, it.detail, it.since)),
@@ -174,7 +177,7 @@ mod tests {
                 "deployment": {"host": "arn:aws:ec2:eu-west-1:1:instance/i-1",
                     "instance_id": "i-1", "instance_type": "m5.xlarge",
                     "requested_instance_type": "m5.large", "availability_zone": "eu-west-1a",
-                    "enclave_cid": 16, "health": {"status": "unhealthy",
+                    "enclave_cid": 16, "parent_image": "sha256:0a", "health": {"status": "unhealthy",
                         "detail": "HTTP status 500", "since": "2025-01-01T12:30:00Z"},
                     "warnings": ["m5.large cannot host enclaves"],
                     "phases": {"ACCEPTED": "2025-01-01T12:00:01Z",
@@ -209,6 +212,7 @@ Host
   type         m5.xlarge (m5.large was asked for)
   zone         eu-west-1a
   ARN          arn:aws:ec2:eu-west-1:1:instance/i-1
+  image        sha256:0a
   enclave CID  16
   workload     unhealthy: HTTP status 500, since 2025-01-01T12:30:00Z
 

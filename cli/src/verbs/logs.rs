@@ -122,7 +122,7 @@ async fn read(
         match logs.page(group, cursor.stream, cursor.next.as_deref()).await {
             Ok(page) => {
                 cursor.is_there = true;
-                cursor.next = page.next.or(cursor.next.take());
+                cursor.next = page.next.or_else(|| cursor.next.take());
                 lines.extend(page.events.into_iter().map(|event| (cursor.stream, event)));
             }
             // Made with the first line.

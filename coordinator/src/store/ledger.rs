@@ -6,14 +6,17 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, Get, Put, TransactWriteItem},
 };
-use bailey_lifecycle::{ledger::Entry, spare::Slot};
+use bailey_lifecycle::{
+    ledger::Entry,
+    spare::{Slot, SlotId},
+};
 use bailey_model::EnclaveId;
 use bailey_runtime::items::{Item, from_item, to_item};
 use std::collections::HashMap;
 
 /// Sort key of an enclave's entry.
 const ENTRY: &str = "entry";
-/// Partition key of all slots for spare hosts.
+/// Partition key of all slots for spare and shared hosts.
 const SLOTS: &str = "spares";
 /// The sparse index of entries that are not ended; its name and its keys.
 const ACTIVE_INDEX: &str = "active-index";
@@ -21,7 +24,7 @@ const ACTIVE_INDEX: &str = "active-index";
 const ACTIVE: &str = "active";
 
 /// The ledger's table. Keys: `pk` = `enclave#<id>`, `sk` = `entry`; notes for the sweep are under
-/// `again#<id>`, `note`, slots for spare hosts under `spares`, their name.
+/// `again#<id>`, `note`, slots for spare and shared hosts under `spares`, their name.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     client: Client,
@@ -135,7 +138,20 @@ impl Ledger {
         format!("{}/{id}", self.table)
     }
 
-    /// Every slot for a spare host.
+    /// A slot, with every write before this call.
+    pub async fn slot(&self, id: &SlotId) -> Result<Option<Slot>, StoreError> {
+        let place = || format!("{}/{SLOTS}/{id}", self.table);
+        let get = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(slot_key(id)))
+            .consistent_read(true);
+        let output = get.send().await.map_err(StoreError::call("read", place()))?;
+        output.item.map(|item| from_item(item).map_err(StoreError::item(place()))).transpose()
+    }
+
+    /// Every slot for a spare host, and for one that is shared.
     pub async fn slots(&self) -> Result<Vec<Slot>, StoreError> {
         let place = || format!("{}/{SLOTS}", self.table);
         let mut pages = self
@@ -274,9 +290,15 @@ fn unchanged_since(version: u64) -> Condition {
 
 fn slot_item(slot: &Slot, place: &str) -> Result<Item, StoreError> {
     let mut item = to_item(slot).map_err(StoreError::item(place))?;
-    item.insert("pk".to_owned(), AttributeValue::S(SLOTS.to_owned()));
-    item.insert("sk".to_owned(), AttributeValue::S(slot.id.to_string()));
+    item.extend(slot_key(&slot.id));
     Ok(item)
+}
+
+fn slot_key(id: &SlotId) -> Item {
+    Item::from([
+        ("pk".to_owned(), AttributeValue::S(SLOTS.to_owned())),
+        ("sk".to_owned(), AttributeValue::S(id.to_string())),
+    ])
 }
 
 struct Condition {

@@ -29,6 +29,8 @@ pub struct Config {
     pub fallback_types: Vec<InstanceType>,
     /// Hosts to keep booted before anybody asks for them.
     pub spares: Vec<SpareHosts>,
+    /// How many enclaves may run on one parent when their records allow it; 1 for each its own.
+    pub enclaves_per_parent: usize,
     /// Whether a type that cannot host the enclave is refused instead of promoted.
     pub strict_instance_types: bool,
     /// How long a record must be gone before its enclave is ended.

@@ -6,6 +6,7 @@
 use crate::{
     config::Config,
     ledger::{Attested, Entry, Host, Judgement},
+    shared::shown_by,
     view::View,
 };
 use bailey_attestation::{
@@ -52,7 +53,8 @@ pub(crate) fn judge(
             module_id: document.module_id().to_owned(),
             report: location.clone(),
         });
-    let failure = failure(configuration, &verification, verdict, &location, now);
+    let failure = failure(configuration, &verification, verdict, &location, now)
+        .or_else(|| shown_before(entry, attested.as_ref(), view));
     let report =
         report(entry, host, nonce, document, view, config, &expectation, &verification, verdict);
     // A value of our own types always has a JSON form.
@@ -171,6 +173,14 @@ fn failure(
     })
 }
 
+/// A shared host that shows one enclave as two is not believed; the document itself is in order.
+fn shown_before(entry: &Entry, attested: Option<&Attested>, view: &View<'_>) -> Option<Failure> {
+    let Attested { module_id, report, .. } = attested?;
+    let other = shown_by(module_id, entry, view.slot)?;
+    let message = format!("{module_id} is the enclave of {other} already (report: {report})");
+    Some(Failure::new(FailureCode::AttestationRejected, message, view.now))
+}
+
 /// Ten digits, so that the keys of a chain sort in its order.
 fn report_key(entry: &Entry, sequence: u64) -> String {
     format!("reports/{}/{}/{sequence:010}.json", entry.id, entry.generation)
@@ -192,6 +202,8 @@ fn report(
     let mut software = config.software.clone();
     let agent = view.observed.map(|observed| observed.agent_version.clone());
     software.extend(agent.map(|version| ("bailey-agent".to_owned(), version)));
+    let image = view.observed.and_then(|observed| observed.parent_image.clone());
+    software.extend(image.map(|image| ("parent-image".to_owned(), image)));
     Report {
         schema: report::SCHEMA.to_owned(),
         enclave_id: entry.id.clone(),

@@ -27,7 +27,7 @@ pub const TAG_ENCLAVE: &str = "bailey:enclave";
 /// Tag: for which accepted request.
 pub const TAG_GENERATION: &str = "bailey:generation";
 
-/// Tag: for which slot a spare host was launched.
+/// Tag: for which slot a spare or a shared host was launched.
 pub const TAG_SPARE: &str = "bailey:spare";
 
 /// Somewhere an instance may be launched.
@@ -139,10 +139,11 @@ impl LaunchIntent {
     #[must_use]
     pub(crate) fn for_slot(slot: &Slot, config: &Config, now: UnixMillis) -> Self {
         let Slot { id, place, generation, .. } = slot;
+        let name = if id.is_shared() { "bailey shared" } else { "bailey spare" };
         let tags = [
             (TAG_SPARE, id.to_string()),
             (TAG_GENERATION, generation.to_string()),
-            ("Name", "bailey spare".to_owned()),
+            ("Name", name.to_owned()),
         ];
         let token = slot_token(&config.deployment, id, *generation);
         Self::with(token, place, &tags, config, now)
@@ -188,6 +189,7 @@ impl LaunchIntent {
             availability_zone: launched.availability_zone,
             launched_at: now,
             desired_version: 1,
+            slot: None,
         }
     }
 
@@ -228,7 +230,7 @@ pub struct Launched {
 }
 
 /// EC2's refusal of a launch: it launched nothing.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct LaunchRefused {
     /// EC2's error code.
     pub code: String,

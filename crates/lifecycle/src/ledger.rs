@@ -2,7 +2,10 @@
 //!
 //! The ledger is the truth; the web app's record shows a projection of it.
 
-use crate::launch::{LaunchIntent, Place, Tried};
+use crate::{
+    launch::{LaunchIntent, Place, Tried},
+    spare::SlotId,
+};
 use bailey_model::{
     EnclaveId, Generation, Pcr, PcrSet, UnixMillis,
     failure::Failure,
@@ -237,6 +240,14 @@ pub enum State {
         #[serde(default)]
         tried: Vec<Tried>,
     },
+    /// A place on a shared host is looked for, or the host is on its way.
+    Joining {
+        /// The place, once there is one.
+        seat: Option<Seat>,
+        /// Where this generation was refused before.
+        #[serde(default)]
+        tried: Vec<Tried>,
+    },
     /// The instance is known; its agent is to run the enclave and to answer the nonce.
     Deploying {
         /// Where.
@@ -335,6 +346,7 @@ impl State {
             Self::Accepting => "ACCEPTED",
             Self::Refusing => "REFUSED",
             Self::Launching { .. } => "LAUNCHING",
+            Self::Joining { .. } => "JOINING",
             Self::Deploying { .. } => "BOOTING",
             Self::Reporting { .. } => "VERIFYING",
             Self::Deployed { .. } => "RUNNING",
@@ -364,7 +376,34 @@ impl State {
             | Self::Replacing { host }
             | Self::Draining { host, .. }
             | Self::Terminating { host, .. } => Some(host),
-            Self::Accepting | Self::Refusing | Self::Launching { .. } | Self::Ended { .. } => None,
+            Self::Accepting
+            | Self::Refusing
+            | Self::Launching { .. }
+            | Self::Joining { .. }
+            | Self::Ended { .. } => None,
+        }
+    }
+}
+
+impl State {
+    /// The host, to be changed.
+    pub(crate) fn host_mut(&mut self) -> Option<&mut Host> {
+        match self {
+            Self::Deploying { host, .. }
+            | Self::Reporting { host, .. }
+            | Self::Deployed { host, .. }
+            | Self::Pausing { host, .. }
+            | Self::Stopping { host }
+            | Self::Paused { host }
+            | Self::Resuming { host }
+            | Self::Replacing { host }
+            | Self::Draining { host, .. }
+            | Self::Terminating { host, .. } => Some(host),
+            Self::Accepting
+            | Self::Refusing
+            | Self::Launching { .. }
+            | Self::Joining { .. }
+            | Self::Ended { .. } => None,
         }
     }
 }
@@ -443,6 +482,18 @@ pub struct Host {
     pub launched_at: UnixMillis,
     /// The version of the host's `desired` item that this entry calls for.
     pub desired_version: u64,
+    /// The slot of a host that several share; none of a host of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<SlotId>,
+}
+
+/// A place on a shared host that is on its way.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Seat {
+    /// The host's slot.
+    pub slot: SlotId,
+    /// Which of the slot's hosts.
+    pub generation: Generation,
 }
 
 /// A judged document, on its way into the chain of reports.

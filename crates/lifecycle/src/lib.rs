@@ -24,6 +24,7 @@
 //! | [`ledger`] | what is remembered about an enclave id: [`ledger::Entry`] and its states |
 //! | [`launch`] | launch intents and what EC2 may answer |
 //! | [`orphan`] | whose an instance is |
+//! | [`shared`] | hosts that several enclaves share |
 //! | [`spare`] | hosts that are booted before anybody asks |
 //! | [`outcome`] | how an entry continues after a step was carried out |
 //! | [`Config`], [`View`], [`Step`] | what a decision takes and gives |
@@ -38,6 +39,7 @@ pub mod orphan;
 pub mod outcome;
 mod project;
 mod requests;
+pub mod shared;
 pub mod spare;
 mod step;
 mod view;

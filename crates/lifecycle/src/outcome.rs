@@ -9,6 +9,7 @@ use crate::{
     ledger::{Entry, Host, Notice, Outcome, Renewal, State},
     manifest::{self, ManifestObject},
     requests::next_desired,
+    shared::shares,
     step::{failed, launch, missed},
 };
 use bailey_model::{Base64Bytes, UnixMillis, failure::Failure, hosts::Nonce};
@@ -202,11 +203,24 @@ pub fn start_refused(entry: &Entry, reason: &str, now: UnixMillis) -> Entry {
     next.moved(State::Replacing { host: host.clone() }, now)
 }
 
+/// The entry on its way to another instance.
+pub(crate) fn placed_anew(
+    entry: &Entry,
+    config: &Config,
+    short: &[Place],
+    now: UnixMillis,
+) -> Entry {
+    if entry.spec.as_ref().is_some_and(|spec| shares(spec, config)) {
+        return entry.moved(State::Joining { seat: None, tried: Vec::new() }, now);
+    }
+    launch(entry, Vec::new(), config, short, now)
+}
+
 /// EC2 confirmed that the entry's instance is shutting down, terminated or unknown to it.
 #[must_use]
 pub fn terminated(entry: &Entry, config: &Config, short: &[Place], now: UnixMillis) -> Entry {
     if let State::Replacing { .. } = &entry.state {
-        return launch(entry, Vec::new(), config, short, now);
+        return placed_anew(entry, config, short, now);
     }
     let (State::Draining { host, outcome, .. } | State::Terminating { host, outcome, .. }) =
         &entry.state

@@ -66,6 +66,7 @@ fn status(entry: &Entry, record: &RecordState) -> Option<Status> {
         },
         State::Reporting { misses: Some(_), .. } | State::Deployed { .. } => Status::Deployed,
         State::Accepting
+        | State::Joining { .. }
         | State::Deploying { .. }
         | State::Reporting { .. }
         | State::Resuming { .. }
@@ -150,9 +151,11 @@ fn deployment(
     Deployment {
         host: host.map(|host| host.instance_arn.clone()),
         instance_id: host.map(|host| host.instance_id.clone()),
+        shared_host: host.and_then(|host| host.slot.as_ref()).map(ToString::to_string),
         instance_type: entry.spec.as_ref().map(|spec| spec.instance_type.to_string()),
         requested_instance_type: promoted.map(|spec| spec.configuration.instance_type.to_string()),
         availability_zone: host.map(|host| host.availability_zone.clone()),
+        parent_image: view.observed.and_then(|observed| observed.parent_image.clone()),
         enclave_cid: assignment.and_then(|a| a.enclave.as_ref()).map(|enclave| enclave.cid),
         restarts: assignment.map(|a| a.restarts).filter(|restarts| *restarts > 0),
         health: assignment.and_then(|a| a.health.as_ref()).map(HealthView::from),
@@ -161,7 +164,6 @@ fn deployment(
         warnings: promotion
             .into_iter()
             .chain(edited)
-            .chain(unserved(entry))
             .chain(refused_places(entry))
             .chain(degraded(entry))
             .chain(announced(entry))
@@ -174,15 +176,13 @@ fn deployment(
 
 /// Where EC2 had no capacity, while another place is tried.
 fn refused_places(entry: &Entry) -> Option<String> {
-    let State::Launching { tried, intent, .. } = &entry.state else { return None };
+    let (tried, next) = match &entry.state {
+        State::Launching { tried, intent, .. } => (tried, intent.place().to_string()),
+        State::Joining { tried, .. } => (tried, "another shared host".to_owned()),
+        _ => return None,
+    };
     let refused: Vec<_> = tried.iter().map(ToString::to_string).collect();
-    (!tried.is_empty()).then(|| format!("{}; trying {}", refused.join("; "), intent.place()))
-}
-
-/// What a record says that asks for what is not served yet.
-fn unserved(entry: &Entry) -> Option<String> {
-    let asks = entry.spec.as_ref().is_some_and(|spec| spec.configuration.share_parent);
-    asks.then(|| "share_parent is not served yet: the enclave has a parent of its own".to_owned())
+    (!tried.is_empty()).then(|| format!("{}; trying {next}", refused.join("; ")))
 }
 
 /// How long an agent may be silent before its record says so; it writes every five seconds.

@@ -88,6 +88,7 @@ fn take_deploy(
         // What is paused runs again when the same is asked for.
         State::Paused { .. } if is_same(entry, record) => resume(entry, now),
         State::Launching { cancelled: None, .. }
+        | State::Joining { .. }
         | State::Deploying { .. }
         | State::Reporting { .. }
         | State::Deployed { .. }
@@ -115,6 +116,7 @@ fn pause(entry: &Entry, now: UnixMillis) -> Option<Entry> {
         State::Accepting
         | State::Refusing
         | State::Launching { cancelled: None, .. }
+        | State::Joining { .. }
         | State::Replacing { .. }
         | State::Ended { .. } => {
             let message = format!("PAUSING was asked for in the phase {}", entry.phase());
@@ -232,7 +234,10 @@ fn refuse(entry: &Entry, failure: Failure) -> Option<Entry> {
 /// The entry on its way to `outcome`; none when it is on that way already.
 pub(crate) fn end(entry: &Entry, outcome: Outcome, now: UnixMillis) -> Option<Entry> {
     let state = match entry.state.clone() {
-        State::Accepting | State::Refusing => State::Ended { outcome, host: None },
+        // Whoever waits for a shared host leaves it to its slot.
+        State::Accepting | State::Refusing | State::Joining { .. } => {
+            State::Ended { outcome, host: None }
+        }
         State::Launching { intent, cancelled, tried } if cancelled != Some(outcome) => {
             State::Launching { intent, cancelled: Some(outcome), tried }
         }

@@ -18,6 +18,7 @@ use crate::{
     launch::{LaunchIntent, LaunchRefused, Launched, Place},
     ledger::{Entry, Host, Spec, State},
     outcome::next_nonce,
+    shared::{Tenant, next_shared_step},
     view::InstanceState,
 };
 use bailey_model::{
@@ -25,19 +26,35 @@ use bailey_model::{
     hosts::{Desired, Observed},
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// A slot's name: the place, and a number below the place's count.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct SlotId(String);
 
+/// What the name of a shared host's slot starts with; no instance type is called so.
+const SHARED: &str = "shared/";
+
 impl SlotId {
-    /// The slot with this number at a place.
+    /// The spare host's slot with this number at a place.
     #[must_use]
     pub fn new(place: &Place, number: u32) -> Self {
         let zone = place.availability_zone.as_deref().unwrap_or("any");
         Self(format!("{}/{zone}/{number}", place.instance_type))
+    }
+
+    /// The shared host's slot with this number at a place.
+    #[must_use]
+    pub fn shared(place: &Place, number: u32) -> Self {
+        let Self(name) = Self::new(place, number);
+        Self(format!("{SHARED}{name}"))
+    }
+
+    /// Whether several enclaves share the slot's host.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.starts_with(SHARED)
     }
 
     /// The name, which is a sort key and a tag's value.
@@ -72,6 +89,9 @@ pub struct Slot {
     pub state: SlotState,
     /// To whom its newest hosts were given.
     pub given: Vec<Given>,
+    /// The enclaves that have a place on its host, when several share it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tenants: BTreeMap<EnclaveId, Tenant>,
 }
 
 /// Where a slot's host is.
@@ -99,6 +119,18 @@ pub enum SlotState {
     },
     /// Its agent waits for work.
     Ready {
+        /// Where.
+        host: Host,
+        /// Of which version of the launch template it is.
+        template_version: u64,
+    },
+    /// EC2 refused its host; those who wait for it look elsewhere.
+    Refused {
+        /// EC2's refusal.
+        refused: LaunchRefused,
+    },
+    /// Its host is its tenants'.
+    Shared {
         /// Where.
         host: Host,
         /// Of which version of the launch template it is.
@@ -141,6 +173,7 @@ impl Slot {
             generation: Generation(1),
             state: SlotState::Empty { until: UnixMillis(0), why: None },
             given: Vec::new(),
+            tenants: BTreeMap::new(),
         }
     }
 
@@ -150,8 +183,11 @@ impl Slot {
         match &self.state {
             SlotState::Booting { host, .. }
             | SlotState::Ready { host, .. }
+            | SlotState::Shared { host, .. }
             | SlotState::Terminating { host, .. } => Some(host),
-            SlotState::Empty { .. } | SlotState::Launching { .. } => None,
+            SlotState::Empty { .. } | SlotState::Launching { .. } | SlotState::Refused { .. } => {
+                None
+            }
         }
     }
 
@@ -174,21 +210,23 @@ impl Slot {
             SlotState::Launching { .. } => "LAUNCHING",
             SlotState::Booting { .. } => "BOOTING",
             SlotState::Ready { .. } => "READY",
+            SlotState::Refused { .. } => "REFUSED",
+            SlotState::Shared { .. } => "SHARED",
             SlotState::Terminating { .. } => "TERMINATING",
         }
     }
 
-    fn with(&self, state: SlotState) -> Self {
+    pub(crate) fn with(&self, state: SlotState) -> Self {
         Self { state, ..self.clone() }
     }
 
     /// The slot without its host; the next one is another.
-    fn emptied(&self, until: UnixMillis, why: Option<String>) -> Self {
-        let generation = self.generation.next();
-        Self { generation, ..self.with(SlotState::Empty { until, why }) }
+    pub(crate) fn emptied(&self, until: UnixMillis, why: Option<String>) -> Self {
+        let (generation, tenants) = (self.generation.next(), BTreeMap::new());
+        Self { generation, tenants, ..self.with(SlotState::Empty { until, why }) }
     }
 
-    fn ending(&self, host: &Host, why: impl Into<String>, until: UnixMillis) -> Self {
+    pub(crate) fn ending(&self, host: &Host, why: impl Into<String>, until: UnixMillis) -> Self {
         self.with(SlotState::Terminating { host: host.clone(), why: why.into(), until })
     }
 }
@@ -250,6 +288,9 @@ pub fn next_slot_step(slot: &Slot, view: &SlotView<'_>, config: &Config) -> Slot
         let why = format!("instance {} is gone", host.instance_id);
         return save(slot.ending(host, why, now.plus(PAUSE)));
     }
+    if slot.id.is_shared() {
+        return next_shared_step(slot, now);
+    }
     match &slot.state {
         SlotState::Empty { .. } if !is_wanted => SlotStep::Wait(None),
         SlotState::Empty { until, .. } if now < *until => SlotStep::Wait(Some(*until)),
@@ -287,13 +328,17 @@ pub fn next_slot_step(slot: &Slot, view: &SlotView<'_>, config: &Config) -> Slot
             save(slot.ending(host, "the launch template has a newer version", now))
         }
         SlotState::Terminating { host, .. } => SlotStep::Terminate(host.clone()),
+        // Only shared hosts' slots are.
+        SlotState::Refused { .. } | SlotState::Shared { .. } => SlotStep::Wait(None),
     }
 }
 
 /// The host that is no more although nobody here ended it.
 fn lost<'a>(slot: &'a Slot, view: &SlotView<'_>) -> Option<&'a Host> {
     match &slot.state {
-        SlotState::Booting { host, .. } | SlotState::Ready { host, .. } => {
+        SlotState::Booting { host, .. }
+        | SlotState::Ready { host, .. }
+        | SlotState::Shared { host, .. } => {
             view.instance.is_some_and(InstanceState::is_gone).then_some(host)
         }
         _ => None,
@@ -305,13 +350,21 @@ fn lost<'a>(slot: &'a Slot, view: &SlotView<'_>) -> Option<&'a Host> {
 pub fn launched(slot: &Slot, launched: Launched, now: UnixMillis) -> Slot {
     let SlotState::Launching { intent } = &slot.state else { return slot.clone() };
     let host = intent.host(launched, now);
-    slot.with(SlotState::Booting { host, template_version: intent.request.template_version })
+    let template_version = intent.request.template_version;
+    if slot.id.is_shared() {
+        let host = Host { slot: Some(slot.id.clone()), ..host };
+        return slot.with(SlotState::Shared { host, template_version });
+    }
+    slot.with(SlotState::Booting { host, template_version })
 }
 
 /// EC2 refused the slot's intent; nothing was launched.
 #[must_use]
 pub fn launch_refused(slot: &Slot, refused: &LaunchRefused, now: UnixMillis) -> Slot {
     let SlotState::Launching { .. } = &slot.state else { return slot.clone() };
+    if slot.id.is_shared() {
+        return slot.with(SlotState::Refused { refused: refused.clone() });
+    }
     slot.emptied(now.plus(PAUSE), Some(format!("{}: {}", refused.code, refused.message)))
 }
 
@@ -368,7 +421,7 @@ pub(crate) fn claim(
     Some(Claim { entry: next.moved(state, now), slot: taken })
 }
 
-fn is_at(host: &Host, place: &Place) -> bool {
+pub(crate) fn is_at(host: &Host, place: &Place) -> bool {
     let is_zone = |zone: &String| *zone == host.availability_zone;
     host.instance_type == place.instance_type
         && place.availability_zone.as_ref().is_none_or(is_zone)

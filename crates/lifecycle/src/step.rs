@@ -6,9 +6,10 @@ use crate::{
     launch::{LaunchIntent, Place, Tried, next_place},
     ledger::{Entry, Host, Incarnation, Judgement, OVERDUE, Outcome, Renewal, State},
     manifest::{manifest_of, wants_manifest},
-    outcome::noticed,
+    outcome::{self, noticed},
     project::{Projected, projected},
     requests::{end, next_desired, retaken, take},
+    shared::{self, Joined, is_released, join, joined, shares},
     spare::{Claim, claim},
     view::{InstanceState, RecordState, View},
 };
@@ -71,6 +72,7 @@ pub fn next_step(view: &View<'_>, config: &Config) -> Step {
         return save(entry);
     }
     let Some(entry) = view.entry else { return Step::Wait(None) };
+    let view = &View { instance: shared::instance(entry, view), ..view.clone() };
     if let Some(told) = announced(entry, view) {
         return save(told);
     }
@@ -92,12 +94,15 @@ fn announced(entry: &Entry, view: &View<'_>) -> Option<Entry> {
     let text = view.observed?.announced.as_ref()?;
     let host = entry.state.host()?;
     let is_known = entry.notice.as_ref().is_some_and(|it| it.instance_id == host.instance_id);
-    if is_known { None } else { noticed(entry, &host.instance_id, text, view.now) }
+    // In the host's words, and said to be so: a parent may put there what it likes.
+    let text = format!("its host says: {text}");
+    if is_known { None } else { noticed(entry, &host.instance_id, &text, view.now) }
 }
 
 /// Whether the next step is not the first attempt at what it does.
 fn is_being_tried_again(entry: &Entry, view: &View<'_>) -> bool {
-    let elsewhere = matches!(&entry.state, State::Launching { tried, .. } if !tried.is_empty());
+    let elsewhere = matches!(&entry.state,
+        State::Launching { tried, .. } | State::Joining { tried, .. } if !tried.is_empty());
     elsewhere || view.retrying.is_some()
 }
 
@@ -147,6 +152,7 @@ fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
         State::Launching { intent, cancelled, .. } => {
             launching(entry, intent, *cancelled, now, config)
         }
+        State::Joining { seat, tried } => joining(entry, seat.is_some(), tried, view, config),
         State::Deploying { host, nonce, since, restarts } => deploying(
             entry,
             &Waiting { host, nonce, since: *since, restarts: *restarts },
@@ -161,16 +167,24 @@ fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
             deployed(entry, &running, view, config)
         }
         State::Pausing { host, since } => pausing(entry, host, *since, view, config),
+        State::Stopping { host } if host.slot.is_some() => {
+            once_released(entry, host, view, || outcome::stopped(entry, now))
+        }
         State::Stopping { host } => Step::Stop(host.clone()),
-        State::Resuming { host } => resuming(entry, host, now, config),
+        State::Resuming { host } => resuming(entry, host, view, config),
         State::Draining { host, outcome, since } => {
             draining(entry, host, *outcome, *since, view, config)
+        }
+        State::Replacing { host } | State::Terminating { host, .. } if host.slot.is_some() => {
+            once_released(entry, host, view, || outcome::terminated(entry, config, view.short, now))
         }
         State::Replacing { host } | State::Terminating { host, .. } => {
             Step::Terminate(host.clone())
         }
         // A start that was asked for before the last pause may have come late.
-        State::Paused { host } if view.instance.is_some_and(|state| !state.is_gone()) => {
+        State::Paused { host }
+            if host.slot.is_none() && view.instance.is_some_and(|state| !state.is_gone()) =>
+        {
             save(entry.moved(State::Stopping { host: host.clone() }, now))
         }
         State::Paused { .. } | State::Ended { .. } => Step::Wait(None),
@@ -190,12 +204,80 @@ fn accepting(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
         Some(spec) if entry.manifest.is_none() && wants_manifest(spec, config) => {
             Step::ReadManifest(manifest_of(&spec.configuration.eif_path))
         }
+        Some(spec) if shares(spec, config) => joining(entry, false, &[], view, config),
         Some(spec) => match claim(entry, spec, view.spares, view.fresh, config, now) {
             Some(claim) => Step::Claim(Box::new(claim)),
             None => save(launch(entry, Vec::new(), config, view.short, now)),
         },
         None => save(entry.moved(State::Refusing, now)),
     }
+}
+
+/// Joins a shared host, and goes on when it is there.
+fn joining(
+    entry: &Entry,
+    has_seat: bool,
+    tried: &[Tried],
+    view: &View<'_>,
+    config: &Config,
+) -> Step {
+    let now = view.now;
+    let deadline = entry.accepted_at.plus(config.deploy_timeout);
+    if now >= deadline {
+        return save(failed(entry, deploy_timeout(config, now), now));
+    }
+    let again = |tried: Vec<Tried>| {
+        let mut next = entry.clone();
+        next.state = State::Joining { seat: None, tried };
+        save(next)
+    };
+    if !has_seat {
+        let spec = entry.spec.as_ref();
+        let claim = spec.and_then(|spec| join(entry, spec, tried.to_vec(), view, config));
+        return claim.map_or_else(
+            || save(nowhere(entry, tried, now)),
+            |claim| Step::Claim(Box::new(claim)),
+        );
+    }
+    match joined(entry, view.slot) {
+        Joined::NotYet => Step::Wait(Some(deadline)),
+        Joined::Lost => again(tried.to_vec()),
+        Joined::Refused(place, refused) => {
+            let places = entry.spec.as_ref().map_or(0, |spec| spec.places.len());
+            if refused.is_short() && places > 1 {
+                return again(tried.iter().cloned().chain([place]).collect());
+            }
+            save(failed(entry, refused.failure(now), now))
+        }
+        Joined::Host(host) => {
+            // Deadlines count from here; the instance may have run for a while.
+            let host = Host { launched_at: now, ..host.clone() };
+            let nonce = outcome::next_nonce(entry, view.fresh, now);
+            let since = entry.accepted_at;
+            save(entry.moved(State::Deploying { host, nonce, since, restarts: 0 }, now))
+        }
+    }
+}
+
+/// Waits until nothing of the entry's enclave is left on its shared host, and goes on.
+fn once_released(
+    entry: &Entry,
+    host: &Host,
+    view: &View<'_>,
+    then: impl FnOnce() -> Entry,
+) -> Step {
+    if is_released(entry, host, view) { save(then()) } else { Step::Wait(None) }
+}
+
+/// The entry of which EC2 refused every place; no instance is left of any intent.
+fn nowhere(entry: &Entry, tried: &[Tried], now: UnixMillis) -> Entry {
+    let places: Vec<_> = tried.iter().map(ToString::to_string).collect();
+    let message = format!("EC2 refused every place: {}", places.join("; "));
+    let failure = Failure::new(FailureCode::CapacityUnavailable, message, now);
+    let mut next = entry.clone();
+    next.note(now, format!("{}: {}", failure.code, failure.message));
+    next.failure = Some(failure);
+    next.moved(State::Ended { outcome: Outcome::Failed, host: None }, now)
 }
 
 /// The entry with the intent to launch at the next place; `FAILED` when every place was tried. No
@@ -208,16 +290,7 @@ pub(crate) fn launch(
     now: UnixMillis,
 ) -> Entry {
     let place = entry.spec.as_ref().and_then(|spec| next_place(spec, &tried, short));
-    let Some(place) = place else {
-        let places: Vec<_> = tried.iter().map(ToString::to_string).collect();
-        let message = format!("EC2 refused every place: {}", places.join("; "));
-        let failure = Failure::new(FailureCode::CapacityUnavailable, message, now);
-        let mut next = entry.clone();
-        next.note(now, format!("{}: {}", failure.code, failure.message));
-        next.failure = Some(failure);
-        // No instance is left of any intent.
-        return next.moved(State::Ended { outcome: Outcome::Failed, host: None }, now);
-    };
+    let Some(place) = place else { return nowhere(entry, &tried, now) };
     let intent = LaunchIntent::new(entry, place, config, now);
     let mut next = entry.clone();
     next.attempts = next.attempts.saturating_add(1);
@@ -292,7 +365,8 @@ fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Con
         next.note(now, format!("the agent on {} does not take its work up", host.instance_id));
         return save(next.moved(State::Replacing { host: host.clone() }, now));
     }
-    if view.observed.is_none() && now >= host_deadline {
+    let is_unheard_of = view.observed.is_none() || (host.slot.is_some() && assignment.is_none());
+    if is_unheard_of && now >= host_deadline {
         let seconds = config.host_timeout.as_secs();
         let message =
             format!("the agent on {} did not report within {seconds} s", host.instance_id);
@@ -320,7 +394,7 @@ fn deploying(entry: &Entry, waiting: &Waiting<'_>, view: &View<'_>, config: &Con
     let progress = assignment
         .filter(|assignment| assignment.phase == HostPhase::Fetching)
         .map(|_| now.plus(PROGRESS_INTERVAL));
-    let is_unheard_of = view.observed.is_none() || (is_first_try(entry) && assignment.is_none());
+    let is_unheard_of = is_unheard_of || (is_first_try(entry) && assignment.is_none());
     let host_silent = is_unheard_of.then_some(host_deadline);
     Step::Wait(sooner(progress, sooner(host_silent, Some(deadline.min(nonce_ends)))))
 }
@@ -392,6 +466,8 @@ fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: 
         // A host that was spare may have been lost before it was taken.
         _ if is_ended && is_first_try(entry) => State::Replacing { host: host.clone() },
         _ if entry.attempts >= MOST_ATTEMPTS => return failed(entry, failure, now),
+        // So may a shared one before it was joined.
+        _ if is_ended && is_newcomer(entry, host, view) => State::Replacing { host: host.clone() },
         RestartPolicy::Always if is_ended => State::Replacing { host: host.clone() },
         RestartPolicy::Always | RestartPolicy::OnFailure if !is_ended => {
             State::Resuming { host: host.clone() }
@@ -412,6 +488,12 @@ fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: 
 /// Whether the entry has taken a spare host, and nothing came of it yet.
 fn is_first_try(entry: &Entry) -> bool {
     entry.attempts == 0 && matches!(entry.state, State::Deploying { .. })
+}
+
+/// Whether the entry has joined a shared host, which has not said anything about it yet.
+fn is_newcomer(entry: &Entry, host: &Host, view: &View<'_>) -> bool {
+    let deploys = matches!(entry.state, State::Deploying { .. });
+    host.slot.is_some() && deploys && view.assignment(entry).is_none()
 }
 
 /// How many launches and starts one generation may come to before a lost instance ends it.
@@ -519,6 +601,9 @@ fn draining(
     config: &Config,
 ) -> Step {
     match drained(entry, host, since, view, config) {
+        Drained::Done if host.slot.is_some() => {
+            save(outcome::terminated(entry, config, view.short, view.now))
+        }
         Drained::Done => Step::Terminate(host.clone()),
         Drained::TooLate(entry) => {
             let state = State::Terminating { host: host.clone(), outcome, since: view.now };
@@ -553,9 +638,14 @@ enum Drained {
     NotYet(Box<Step>),
 }
 
-fn resuming(entry: &Entry, host: &Host, now: UnixMillis, config: &Config) -> Step {
+fn resuming(entry: &Entry, host: &Host, view: &View<'_>, config: &Config) -> Step {
+    let now = view.now;
     if now >= entry.accepted_at.plus(config.deploy_timeout) {
         return save(failed(entry, deploy_timeout(config, now), now));
+    }
+    if host.slot.is_some() {
+        // Its place was given up.
+        return save(outcome::placed_anew(entry, config, view.short, now));
     }
     Step::Start(host.clone())
 }
@@ -595,7 +685,12 @@ fn drained(
     Drained::NotYet(Box::new(step))
 }
 
+/// Whether the host is still to be told what the entry calls for; a shared one is told together with every
+/// save.
 fn is_unwritten(host: &Host, view: &View<'_>) -> bool {
+    if host.slot.is_some() {
+        return false;
+    }
     let seen = view.observed.map_or(0, |observed| observed.desired_version);
     view.desired_written.max(seen) < host.desired_version
 }
@@ -616,7 +711,7 @@ fn write_desired(entry: &Entry, host: &Host) -> Step {
     }
 }
 
-/// What the entry's host should run; none in the states in which it is not told anything.
+/// What the entry's own host should run; none in the states in which it is not told anything.
 #[must_use]
 pub fn desired(entry: &Entry) -> Option<Desired> {
     let (host, nonce) = match &entry.state {
@@ -625,15 +720,20 @@ pub fn desired(entry: &Entry) -> Option<Desired> {
         State::Draining { host, .. } | State::Pausing { host, .. } => (host, None),
         _ => return None,
     };
+    if host.slot.is_some() {
+        return None;
+    }
     let assigned = nonce.and_then(|nonce| assignment(entry, nonce));
     Some(Desired {
         version: host.desired_version,
         drain: nonce.is_none(),
         assignments: assigned.into_iter().collect(),
+        pool: None,
     })
 }
 
-fn assignment(entry: &Entry, nonce: &Nonce) -> Option<Assignment> {
+/// What a host is told to run for the entry.
+pub(crate) fn assignment(entry: &Entry, nonce: &Nonce) -> Option<Assignment> {
     let configuration = entry.configuration()?;
     let expected_pcrs = entry.expected_pcrs().map(|(pcrs, _)| pcrs).unwrap_or_default();
     Some(Assignment {

@@ -29,8 +29,10 @@ pub struct View<'a> {
     pub fresh: [u8; 32],
     /// Places that were short of capacity a little while ago.
     pub short: &'a [Place],
-    /// Spare hosts that may be taken.
+    /// Spare hosts that may be taken, and shared ones that may be joined.
     pub spares: &'a [Slot],
+    /// The slot on whose host the entry has a place, read after the entry.
+    pub slot: Option<&'a Slot>,
     /// Whether the record could not be written in this pass: then everything else goes on.
     pub unwritable: bool,
     /// Why the last step did not succeed, while it is being retried.

@@ -43,6 +43,19 @@ pub struct Desired {
     pub drain: bool,
     /// The enclaves that should run here. What is absent is to be ended.
     pub assignments: Vec<Assignment>,
+    /// How large the enclave pool is to be from the beginning, for enclaves that come later to a host which
+    /// several share; as large as the assignments need when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolSize>,
+}
+
+/// CPUs and memory of an enclave pool.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PoolSize {
+    /// vCPUs.
+    pub cpu_count: u32,
+    /// Memory, in MiB.
+    pub memory_mib: u32,
 }
 
 /// One enclave that a host should run.
@@ -107,6 +120,9 @@ pub struct Nonce {
 pub struct Observed {
     /// Version of the agent.
     pub agent_version: String,
+    /// What the parent's image says that it is: `sha256:<hex>` of the manifest that was baked in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_image: Option<String>,
     /// The kernel's boot id: another one means that every enclave here ended.
     pub boot_id: String,
     /// The version of [`Desired`] that this report answers.
@@ -136,8 +152,8 @@ impl Observed {
     pub fn bounded(mut self) -> Self {
         cut(&mut self.agent_version, MAX_NAME_BYTES);
         cut(&mut self.boot_id, MAX_NAME_BYTES);
-        if let Some(announced) = &mut self.announced {
-            cut(announced, MAX_NAME_BYTES);
+        for text in [&mut self.parent_image, &mut self.announced].into_iter().flatten() {
+            cut(text, MAX_NAME_BYTES);
         }
         self.assignments.truncate(MAX_ASSIGNMENTS);
         for assignment in &mut self.assignments {

@@ -227,6 +227,39 @@ pub fn resources(instance_type: &InstanceType) -> Option<Resources> {
     (resources.vcpus >= family.minimum_vcpus()).then_some(resources)
 }
 
+/// The most vCPUs that a type may have to be sure that they are of one NUMA node; all enclaves of a parent
+/// share one node.
+const ONE_NODE_VCPUS: u32 = 48;
+/// Memory comes in pages of a GiB, of which an enclave takes whole ones.
+const PAGE_MIB: u32 = 1_024;
+
+/// What the enclaves of a parent of this type can have together, when several share it: less than it
+/// offers to a single one, so that it is there whatever order they come and go in. None when the type
+/// can host no enclaves.
+///
+/// One core is the parent's, and so is an eighth of the memory beside [`PARENT_RESERVE_MIB`], for the
+/// kernel shows less than EC2 names. Of two NUMA nodes only one counts.
+#[must_use]
+pub fn shared(instance_type: &InstanceType) -> Option<Need> {
+    let Resources { vcpus, memory_mib, threads_per_core } = resources(instance_type)?;
+    let nodes = if vcpus > ONE_NODE_VCPUS { 2 } else { 1 };
+    let (vcpus, memory_mib) = (vcpus / nodes, memory_mib / nodes);
+    let memory_mib = (memory_mib - memory_mib / 8).saturating_sub(PARENT_RESERVE_MIB);
+    Some(Need {
+        cpu_count: vcpus.saturating_sub(threads_per_core),
+        memory_mib: memory_mib / PAGE_MIB * PAGE_MIB,
+    })
+}
+
+impl Need {
+    /// This need with its memory in whole pages, as a shared parent has to give it.
+    #[must_use]
+    pub fn in_pages(self) -> Self {
+        let memory_mib = self.memory_mib.div_ceil(PAGE_MIB).saturating_mul(PAGE_MIB);
+        Self { memory_mib, ..self }
+    }
+}
+
 const NOTHING: Resources = Resources { vcpus: 0, memory_mib: 0, threads_per_core: 1 };
 
 /// One row of the table of families.
@@ -442,6 +475,16 @@ mod tests {
         let unfit = fit_strictly(&named("m5.large"), need(2, 1_024)).unwrap_err();
         assert!(matches!(unfit, Unfit::Unsupported { .. }));
         assert!(fit_strictly(&named("m5.xlarge"), need(2, 1_024)).is_ok());
+    }
+
+    #[test]
+    fn what_is_shared_leaves_the_parent_a_core_and_memory_and_is_of_one_node() {
+        let shared = |name: &str| shared(&named(name)).map(|it| (it.cpu_count, it.memory_mib));
+        assert_eq!(shared("m5.2xlarge"), Some((6, 27 * 1_024)));
+        assert_eq!(shared("m6g.xlarge"), Some((3, 13 * 1_024)));
+        assert_eq!(shared("m5.24xlarge"), Some((46, 167 * 1_024)));
+        assert_eq!((shared("m5.large"), shared("t3.large")), (None, None));
+        assert_eq!(need(2, 1_025).in_pages(), need(2, 2_048));
     }
 
     #[test]

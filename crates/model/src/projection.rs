@@ -79,6 +79,9 @@ pub struct Deployment {
     /// The parent's instance id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
+    /// The slot of the parent, when other enclaves may run there too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_host: Option<String>,
     /// The parent's type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_type: Option<String>,
@@ -88,6 +91,9 @@ pub struct Deployment {
     /// The parent's zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability_zone: Option<String>,
+    /// What the parent says its image is: `sha256:<hex>` of the manifest that was baked in. A claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_image: Option<String>,
     /// The enclave's vsock context id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enclave_cid: Option<u32>,

@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn an_item_reads_back_as_the_value_it_was_made_of() {
-        let desired = Desired { version: 7, drain: true, assignments: Vec::new() };
+        let desired = Desired { version: 7, drain: true, ..Desired::default() };
         let item = to_item(&desired).unwrap();
         assert_eq!(item["version"], AttributeValue::N("7".to_owned()));
         assert_eq!(from_item::<Desired>(item).unwrap(), desired);

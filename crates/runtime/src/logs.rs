@@ -40,14 +40,14 @@ pub struct LogEvent {
 }
 
 impl LogEvent {
-    /// What it takes of a call: AWS counts 26 bytes beside the message ("PutLogEvents").
+    /// What it takes of a call: AWS counts 26 bytes beside the message (`PutLogEvents`).
     #[must_use]
     pub fn size(&self) -> usize {
         self.message.len().saturating_add(26)
     }
 }
 
-/// The most events and bytes that one call takes ("PutLogEvents").
+/// The most events and bytes that one call takes (`PutLogEvents`).
 pub const MOST_EVENTS: usize = 10_000;
 /// See [`MOST_EVENTS`].
 pub const MOST_BYTES: usize = 1_048_576;

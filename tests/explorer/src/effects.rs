@@ -4,14 +4,16 @@ use crate::{
     hosts,
     rules::Rule,
     shared::Shared,
-    world::{CONFIG, Coordinator, Fate, Instance, Mutation, Seen, World, fresh},
+    world::{CONFIG, Coordinator, Fate, Instance, Mutation, Seen, SlotSeen, World, fresh},
 };
 use bailey_lifecycle::{
-    InstanceState, Projected, Step,
+    InstanceState, Projected, Step, desired,
     launch::{LaunchRefused, LaunchRequest, Launched},
     ledger::{Entry, Event, Host, Judgement, State},
     orphan::Ownership,
     outcome,
+    shared::{Seated, Tenant, Together, seat, seated},
+    spare::{self, Claim, Slot, SlotState, SlotStep},
 };
 use bailey_model::projection::Projection;
 use serde_json::{Map, Value};
@@ -30,6 +32,7 @@ impl World {
         match step {
             step if self.is_held_up(&seen, &step) => return Ok(Coordinator::Idle),
             Step::Save(next) => return Ok(self.save(*next, seen)),
+            Step::Claim(claim) => return Ok(self.claim(*claim, seen)),
             Step::Project(projected) => return Ok(self.project(&projected, seen)),
             Step::WriteDesired { instance_arn, desired } => {
                 let there = self.desired.get(&instance_arn).map_or(0, |there| there.version);
@@ -124,9 +127,122 @@ impl World {
             && seen.entry.as_deref().is_some_and(drains)
     }
 
-    /// Writes the entry if its version is the one that was read.
+    /// Writes the entry if its version is the one that was read, and with it the slot on which it has or had a
+    /// place, if that has not changed either.
     fn save(&mut self, entry: Entry, seen: Seen) -> Coordinator {
-        let version = self.entry.as_ref().map_or(0, |entry| entry.version);
+        let Some(before) = seen.entry.as_deref() else { return self.save_alone(entry, seen) };
+        let (entry, slot, told) = match seated(before, entry, seen.slot.as_deref()) {
+            Seated::Alone(entry) => return self.save_alone(*entry, seen),
+            Seated::Together(together) => {
+                let Together { entry, slot, told } = *together;
+                (entry, slot, told)
+            }
+        };
+        if self.is_broken(Mutation::LooseSeat) && seat(&entry) != Some(&slot.id) {
+            return self.save_alone(entry, seen);
+        }
+        if !self.is_unchanged(&slot) || !self.is_unchanged_entry(&entry, seen.enclave) {
+            return Coordinator::Idle;
+        }
+        self.write_slot(slot);
+        if let Some((arn, desired)) = told {
+            self.desired.insert(arn, Shared::new(desired));
+        }
+        self.save_alone(entry, seen)
+    }
+
+    /// Writes the entry and the slot of a claim, if neither has changed; and what the host is told.
+    fn claim(&mut self, claim: Claim, seen: Seen) -> Coordinator {
+        let Claim { entry, slot } = claim;
+        let is_loose = self.is_broken(Mutation::LooseClaim);
+        let is_unchanged = is_loose || self.is_unchanged(&slot);
+        if !is_unchanged || !self.is_unchanged_entry(&entry, seen.enclave) {
+            return Coordinator::Idle;
+        }
+        if self.is_unchanged(&slot) {
+            self.write_slot(slot);
+        }
+        if let (Some(host), Some(desired)) = (entry.state.host(), desired(&entry)) {
+            self.desired.insert(host.instance_arn.clone(), Shared::new(desired));
+        }
+        self.save_alone(entry, seen)
+    }
+
+    /// Whether a slot's version is the one that was read.
+    fn is_unchanged(&self, slot: &Slot) -> bool {
+        self.slots.get(slot.id.as_str()).map_or(0, |there| there.version) == slot.version
+    }
+
+    fn is_unchanged_entry(&self, entry: &Entry, enclave: usize) -> bool {
+        let version = self.entry(enclave).map_or(0, |entry| entry.version);
+        entry.version == version || self.is_broken(Mutation::UnconditionalSave)
+    }
+
+    fn write_slot(&mut self, slot: Slot) -> Shared<Slot> {
+        let saved = Shared::new(Slot { version: slot.version + 1, ..slot });
+        self.slots.insert(saved.id.to_string(), saved.clone());
+        saved
+    }
+
+    /// Lets a coordinator take its next step for a slot.
+    pub(crate) fn tend(&mut self, mut seen: SlotSeen, fate: Fate) -> Result<Coordinator, Rule> {
+        let slot = Slot::clone(&seen.slot);
+        let now = self.now();
+        let step = self.hastily(&slot).unwrap_or_else(|| self.decided_for_slot(&seen));
+        let next = match step {
+            SlotStep::Wait(_) => return Ok(Coordinator::Idle),
+            SlotStep::Save(next) => *next,
+            SlotStep::WriteDesired(arn, desired) => {
+                let there = self.desired.get(&arn).map_or(0, |there| there.version);
+                if there < desired.version {
+                    self.desired.insert(arn, Shared::new(desired));
+                }
+                seen.is_told = true;
+                return Ok(Coordinator::Tending(seen));
+            }
+            SlotStep::Launch(intent) => match self.launch(&intent.request, fate)? {
+                Some(launched) => spare::launched(&slot, launched, now),
+                None => spare::launch_refused(&slot, &shortage(), now),
+            },
+            SlotStep::Terminate(host) => {
+                let stays = |tenant: &Tenant| !tenant.leaving;
+                let is_gone = self.instance(&host.instance_id).is_none_or(InstanceState::is_gone);
+                if !is_gone && self.is_unchanged(&slot) && slot.tenants.values().any(stays) {
+                    return Err(Rule::NobodyIsEvicted);
+                }
+                self.enter(&host.instance_id, InstanceState::Terminated);
+                spare::terminated(&slot, now)
+            }
+        };
+        if fate == Fate::Crash || !self.is_unchanged(&next) {
+            return Ok(Coordinator::Idle);
+        }
+        if let (SlotState::Terminating { host, .. }, SlotState::Empty { .. }) =
+            (&slot.state, &next.state)
+        {
+            self.desired.remove(&host.instance_arn);
+            self.observed.remove(&host.instance_arn);
+        }
+        let saved = self.write_slot(next);
+        Ok(Coordinator::Tending(self.read_slot(&saved, seen.is_wanted)))
+    }
+
+    /// What a lifecycle does that ends a shared host as soon as anybody leaves.
+    fn hastily(&self, slot: &Slot) -> Option<SlotStep> {
+        let SlotState::Shared { host, .. } = &slot.state else { return None };
+        let leaves = slot.tenants.values().any(|tenant| tenant.leaving);
+        let state = SlotState::Terminating {
+            host: host.clone(),
+            why: "somebody leaves".to_owned(),
+            until: self.now(),
+        };
+        (leaves && self.is_broken(Mutation::HastyEnd))
+            .then(|| SlotStep::Save(Box::new(Slot { state, ..slot.clone() })))
+    }
+
+    /// Writes the entry if its version is the one that was read.
+    fn save_alone(&mut self, entry: Entry, seen: Seen) -> Coordinator {
+        let version = self.entry(seen.enclave).map_or(0, |entry| entry.version);
         if entry.version != version && !self.is_broken(Mutation::UnconditionalSave) {
             return Coordinator::Idle;
         }
@@ -136,13 +252,16 @@ impl World {
             entry.and_then(|entry| entry.state.host()).map(|host| host.instance_id.clone())
         };
         let moved = host(seen.entry.as_deref()) != host(Some(&saved));
-        self.entry = Some(saved.clone());
-        let fresh = self.read_entry();
-        Coordinator::Loaded(if moved {
+        if let Some(enclave) = self.enclaves.get_mut(seen.enclave) {
+            enclave.entry = Some(saved.clone());
+        }
+        let fresh = self.read_entry(seen.enclave);
+        let seen = if moved {
             Seen { record: seen.record, ..fresh }
         } else {
             Seen { entry: Some(saved), ..seen }
-        })
+        };
+        Coordinator::Loaded(self.with_slots(seen))
     }
 
     /// The entry as a lifecycle that forgets reports would have it.
@@ -176,7 +295,7 @@ impl World {
     /// Writes the projection if the status is the one that was read; some are written together
     /// with the entry, if that is the one which was read.
     fn project(&mut self, projected: &Projected, mut seen: Seen) -> Coordinator {
-        let Some(record) = self.record.clone() else { return Coordinator::Idle };
+        let Some(record) = self.record(seen.enclave).cloned() else { return Coordinator::Idle };
         if projected.read_status.as_ref() != record.get("status") {
             return Coordinator::Idle;
         }
@@ -200,8 +319,11 @@ impl World {
         if let Ok(Value::Object(new)) = serde_json::to_value(&projected.projection) {
             attributes.extend(new);
         }
-        self.record = Some(Shared::new(attributes));
-        Coordinator::Loaded(Seen { record: self.record.clone(), ..seen })
+        let record = Some(Shared::new(attributes));
+        if let Some(enclave) = self.enclaves.get_mut(seen.enclave) {
+            enclave.record.clone_from(&record);
+        }
+        Coordinator::Loaded(Seen { record, ..seen })
     }
 
     /// EC2's answer to a launch; none when it refuses.

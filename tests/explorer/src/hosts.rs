@@ -2,7 +2,7 @@
 
 use crate::{
     shared::{Memo, Shared},
-    world::World,
+    world::{Hosting, World},
 };
 use bailey_attestation::{RootFingerprint, TrustedRoots};
 use bailey_lifecycle::InstanceState;
@@ -10,6 +10,7 @@ use bailey_model::{
     Base64Bytes, Pcr, PcrSet, binding,
     failure::{Failure, FailureCode},
     hosts::{Answer, Assignment, Desired, HostPhase, Observed, ObservedAssignment, RunningEnclave},
+    instance_type::InstanceType,
 };
 use bailey_simulated_nsm::{Attestation, Authority, Enclave, Mode, SimulatedNsm};
 use serde_json::{Map, Value, json};
@@ -32,16 +33,27 @@ pub(crate) fn roots() -> TrustedRoots {
 }
 
 /// The record, with an attribute that is the web app's own.
-pub(crate) fn record() -> Map<String, Value> {
-    let record = json!({
-        "id": "enc_1", "status": "PENDING_DEPLOY", "note": "the web app's own",
+pub(crate) fn record(hosting: Hosting, enclave: usize) -> Map<String, Value> {
+    let mut record = json!({
+        "id": format!("enc_{}", enclave + 1), "status": "PENDING_DEPLOY", "note": "the web app's own",
         "configuration": { "instance_type": "m5.xlarge", "cpu_count": 2, "memory_mib": 1024,
                            "eif_path": "s3://bucket/image.eif", "restart": "always" },
     });
+    if let (Hosting::Shared, Some(configuration)) = (hosting, record.get_mut("configuration")) {
+        // There is room for three on it.
+        *configuration = json!({ "instance_type": "m5.2xlarge", "cpu_count": 2, "memory_mib": 1024,
+            "eif_path": "s3://bucket/image.eif", "restart": "always", "share_parent": true });
+    }
     match record {
         Value::Object(record) => record,
         _ => Map::new(),
     }
+}
+
+/// The type of spare hosts.
+#[expect(clippy::expect_used, reason = "it is a type's name")]
+pub(crate) fn spare_type() -> InstanceType {
+    "m5.xlarge".parse().expect("m5.xlarge is a type")
 }
 
 pub(crate) fn arn(instance_id: &str) -> String {
@@ -70,12 +82,14 @@ impl World {
     }
 
     /// The host does something and reports it.
-    pub(crate) fn host_does(&mut self, arn: &str, deed: Deed) {
+    ///
+    /// All but the deed that works is done to the enclave of this number alone.
+    pub(crate) fn host_does(&mut self, arn: &str, deed: Deed, number: usize) {
         let Some(desired) = self.desired.get(arn) else { return };
         let before = self.observed.get(arn);
         // The same is reported in many states.
-        let observed = REPORTED.get((arn, desired, before, deed, self.passed), || {
-            Shared::new(self.reported(arn, desired, before, deed))
+        let observed = REPORTED.get((arn, desired, before, deed, number, self.passed), || {
+            Shared::new(self.reported(arn, desired, before, deed, number))
         });
         self.observed.insert(arn.to_owned(), observed);
     }
@@ -86,14 +100,19 @@ impl World {
         desired: &Desired,
         before: Option<&Shared<Observed>>,
         deed: Deed,
+        number: usize,
     ) -> Observed {
-        let restarts_before = before
-            .and_then(|observed| observed.assignments.first())
-            .map_or(0, |assignment| assignment.restarts);
-        let report = |assignment: &Assignment| self.report(arn, assignment, deed, restarts_before);
+        let restarts_before = |assignment: &Assignment| {
+            let mut known = before.iter().flat_map(|observed| &observed.assignments);
+            known.find(|it| it.enclave_id == assignment.enclave_id).map_or(0, |it| it.restarts)
+        };
+        let report = |(place, assignment): (usize, &Assignment)| {
+            let deed = if place == number { deed } else { Deed::Works };
+            self.report(arn, assignment, deed, restarts_before(assignment))
+        };
         Observed {
             desired_version: desired.version,
-            assignments: desired.assignments.iter().map(report).collect(),
+            assignments: desired.assignments.iter().enumerate().map(report).collect(),
             ..before.map(|observed| Observed::clone(observed)).unwrap_or_default()
         }
     }
@@ -122,7 +141,10 @@ impl World {
                 Deed::Restarts => HostPhase::Attesting,
             },
             entered: BTreeMap::new(),
-            enclave: Some(RunningEnclave { nitro_id: format!("{instance_id}-enc1"), cid: 16 }),
+            enclave: Some(RunningEnclave {
+                nitro_id: format!("{instance_id}-{}", assignment.enclave_id),
+                cid: 16,
+            }),
             measurements: image_pcrs(),
             answer,
             failure,
@@ -140,44 +162,51 @@ fn image_pcrs() -> PcrSet {
 }
 
 /// What a document depends on.
-type Asked = (String, u64, Vec<u8>, u64);
+type Asked = (String, String, u64, Vec<u8>, u64);
 
 /// A document takes long to sign, and the same one is asked for in many states.
 fn document(instance_id: &str, assignment: &Assignment, now_ms: u64) -> Base64Bytes {
     static DOCUMENTS: LazyLock<Mutex<HashMap<Asked, Base64Bytes>>> = LazyLock::new(Mutex::default);
     let nonce = assignment.nonce.bytes.as_slice();
-    let asked = (instance_id.to_owned(), assignment.generation.0, nonce.to_vec(), now_ms);
+    let id = assignment.enclave_id.as_str();
+    let generation = assignment.generation.0;
+    let asked = (instance_id.to_owned(), id.to_owned(), generation, nonce.to_vec(), now_ms);
     let mut documents = DOCUMENTS.lock().unwrap_or_else(PoisonError::into_inner);
     documents
         .entry(asked)
         .or_insert_with(|| {
-            let id = assignment.enclave_id.as_str();
             let bound = binding::user_data(id, assignment.generation.0, nonce);
             let asked = Attestation {
                 nonce: Some(nonce.to_vec()),
                 user_data: Some(bound.to_vec()),
                 public_key: None,
             };
-            let signed = module(instance_id).and_then(|nsm| nsm.attest(&asked, now_ms).ok());
+            let signed = module(instance_id, id).and_then(|nsm| nsm.attest(&asked, now_ms).ok());
             Base64Bytes(signed.unwrap_or_default())
         })
         .clone()
 }
 
-fn module(instance_id: &str) -> Option<Arc<SimulatedNsm>> {
-    static MODULES: LazyLock<Mutex<HashMap<String, Arc<SimulatedNsm>>>> =
-        LazyLock::new(Mutex::default);
+/// By instance and enclave.
+type Modules = HashMap<(String, String), Arc<SimulatedNsm>>;
+
+fn module(instance_id: &str, enclave_id: &str) -> Option<Arc<SimulatedNsm>> {
+    static MODULES: LazyLock<Mutex<Modules>> = LazyLock::new(Mutex::default);
+    let key = (instance_id.to_owned(), enclave_id.to_owned());
     let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = modules.get(instance_id) {
+    if let Some(known) = modules.get(&key) {
         return Some(Arc::clone(known));
     }
     let parent = AUTHORITY.as_ref()?.instance(instance_id, ROLE, ISSUED_MS).ok()?;
     let enclave = Enclave {
-        module_id: format!("{instance_id}-enc0123456789abcdef"),
+        module_id: format!(
+            "{instance_id}-enc{:0>16}",
+            enclave_id.len() + usize::from(enclave_id.ends_with('2'))
+        ),
         measurements: image_pcrs().into_iter().map(|(index, pcr)| (index, pcr.0)).collect(),
         mode: Mode::Production,
     };
     let nsm = Arc::new(SimulatedNsm::new(parent, enclave));
-    modules.insert(instance_id.to_owned(), Arc::clone(&nsm));
+    modules.insert(key, Arc::clone(&nsm));
     Some(nsm)
 }

@@ -5,8 +5,9 @@ use bailey_explorer::{
     explore::{Limits, Violation},
     simulate,
     simulate::WIDE,
+    world::Hosting,
 };
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::{process::ExitCode, thread};
 
 /// Holds the rules of the lifecycle against everything that may happen.
@@ -32,6 +33,12 @@ enum Command {
         /// Coordinators at work.
         #[arg(long, default_value_t = 2)]
         coordinators: usize,
+        /// Enclaves that the web app asks for.
+        #[arg(long, default_value_t = 1)]
+        enclaves: usize,
+        /// On which hosts they run.
+        #[arg(long, value_enum, default_value_t = Hosts::Own)]
+        hosting: Hosts,
         /// What the web app does besides its first request.
         #[arg(long, default_value_t = 1)]
         requests: u8,
@@ -59,7 +66,34 @@ enum Command {
         /// The most steps of one.
         #[arg(long, default_value_t = 200)]
         steps: u64,
+        /// Enclaves that the web app asks for.
+        #[arg(long, default_value_t = 1)]
+        enclaves: usize,
+        /// On which hosts they run.
+        #[arg(long, value_enum, default_value_t = Hosts::Own)]
+        hosting: Hosts,
     },
+}
+
+/// On which hosts enclaves run.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Hosts {
+    /// Each has a host of its own.
+    Own,
+    /// So too, and one host is booted before anybody asks.
+    Spare,
+    /// They share a host.
+    Shared,
+}
+
+impl From<Hosts> for Hosting {
+    fn from(hosts: Hosts) -> Self {
+        match hosts {
+            Hosts::Own => Self::Own,
+            Hosts::Spare => Self::Spare,
+            Hosts::Shared => Self::Shared,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -69,17 +103,31 @@ fn main() -> ExitCode {
             let limits = Limits { states: 5_500_000, rest_every: 256 };
             model(scopes, limits)
         }
-        Command::Explore { coordinators, requests, faults, ticks, states, rest_every } => {
-            let scope = Scope { coordinators, requests, faults, ticks };
+        Command::Explore {
+            coordinators,
+            enclaves,
+            hosting,
+            requests,
+            faults,
+            ticks,
+            states,
+            rest_every,
+        } => {
+            let scope = Scope {
+                enclaves,
+                hosting: hosting.into(),
+                ..Scope::own(coordinators, requests, faults, ticks)
+            };
             model(&[scope], Limits { states, rest_every })
         }
-        Command::Simulate { seed, schedules, steps } => {
-            let simulated = simulate(&World::new(WIDE), seed, schedules, steps);
+        Command::Simulate { seed, schedules, steps, enclaves, hosting } => {
+            let scope = Scope { enclaves, hosting: hosting.into(), ..WIDE };
+            let simulated = simulate(&World::new(scope), seed, schedules, steps);
             let violation = simulated.violation.as_ref();
             if let Some((seed, _)) = violation {
                 println!("seed {seed}");
             }
-            let violations = show(World::new(WIDE), violation.map(|(_, violation)| violation));
+            let violations = show(World::new(scope), violation.map(|(_, violation)| violation));
             println!(
                 "simulation: schedules={} steps={} deployed={} violations={violations}",
                 simulated.schedules, simulated.steps, simulated.deployed
@@ -89,16 +137,21 @@ fn main() -> ExitCode {
     }
 }
 
-const fn scope(coordinators: usize, requests: u8, faults: u8, ticks: u8) -> Scope {
-    Scope { coordinators, requests, faults, ticks }
-}
-
 /// What is checked with every change.
-const USUAL: [Scope; 4] =
-    [scope(1, 1, 1, 1), scope(1, 2, 1, 0), scope(2, 1, 0, 0), scope(2, 2, 0, 0)];
+const USUAL: [Scope; 9] = [
+    Scope::own(1, 1, 1, 1),
+    Scope::own(1, 2, 1, 0),
+    Scope::own(2, 1, 0, 0),
+    Scope::own(2, 2, 0, 0),
+    Scope { enclaves: 1, ..Scope::own(1, 1, 0, 0).two(Hosting::Spare) },
+    Scope { enclaves: 1, ..Scope::own(1, 1, 0, 0).two(Hosting::Shared) },
+    Scope::own(1, 0, 1, 1).two(Hosting::Spare),
+    Scope::own(1, 0, 1, 1).two(Hosting::Shared),
+    Scope::own(1, 1, 0, 0).two(Hosting::Shared),
+];
 
 /// What takes longer.
-const LARGE: [Scope; 2] = [scope(2, 1, 1, 1), scope(1, 3, 2, 1)];
+const LARGE: [Scope; 2] = [Scope::own(2, 1, 1, 1), Scope::own(1, 3, 2, 1)];
 
 fn model(scopes: &[Scope], limits: Limits) -> ExitCode {
     // Each by itself: most of the time is spent in one of them.

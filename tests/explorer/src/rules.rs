@@ -1,10 +1,15 @@
 //! What always holds.
 
-use crate::world::World;
+use crate::{
+    hosts,
+    world::{Enclave, Instance, World},
+};
 use bailey_lifecycle::{
     InstanceState,
-    ledger::{Outcome, State},
+    ledger::{Entry, Outcome, State},
     orphan::Ownership,
+    shared::seat,
+    spare::{Slot, SlotState},
 };
 use bailey_model::report::Report;
 use sha2::{Digest as _, Sha256};
@@ -32,6 +37,12 @@ pub enum Rule {
     TheLastRequestIsHeeded,
     /// A token stands for one request.
     OneTokenOneRequest,
+    /// No instance is the host of two enclaves that do not share it, or of an enclave and a slot.
+    OneOwner,
+    /// A shared host is not ended while anybody stays there.
+    NobodyIsEvicted,
+    /// What a slot says of its tenants is what their entries say.
+    SeatsAgree,
     /// There are no more generations than the web app asked for.
     NothingIsDeployedUnasked,
     /// The stored reports are one chain that ends with the ledger's head.
@@ -56,56 +67,126 @@ impl World {
         if tokens.len() < self.instances.len() {
             return Err(Rule::OneInstanceForAnIntent);
         }
-        let asked = self.instances.iter().filter(|instance| {
-            let is_asked = |(arn, desired): (&String, &crate::shared::Shared<_>)| {
-                let desired: &bailey_model::hosts::Desired = desired;
-                arn.ends_with(&instance.id) && !desired.assignments.is_empty()
-            };
-            instance.state == InstanceState::Running && self.desired.iter().any(is_asked)
-        });
-        if asked.count() > 1 {
-            return Err(Rule::OneHostAtATime);
+        let mut asked = BTreeSet::new();
+        let is_running = |it: &&Instance| it.state == InstanceState::Running;
+        for instance in self.instances.iter().filter(is_running) {
+            let desired = self.desired.get(&hosts::arn(&instance.id));
+            for assignment in desired.iter().flat_map(|desired| &desired.assignments) {
+                if !asked.insert(&assignment.enclave_id) {
+                    return Err(Rule::OneHostAtATime);
+                }
+            }
         }
-        if let Some(entry) = &self.entry
-            && let State::Deployed { .. } = entry.state
-        {
+        for entry in self.entries().filter(|it| matches!(it.state, State::Deployed { .. })) {
             let report =
                 entry.attested.as_ref().and_then(|it| it.report.strip_prefix("s3://reports/"));
             if !report.is_some_and(|key| self.reports.contains_key(key)) {
                 return Err(Rule::DeployedMeansReported);
             }
         }
-        if self.entry.as_ref().is_some_and(|entry| entry.generation.0 > self.asked) {
-            return Err(Rule::NothingIsDeployedUnasked);
+        for enclave in &self.enclaves {
+            if enclave.entry.as_ref().is_some_and(|entry| entry.generation.0 > enclave.asked) {
+                return Err(Rule::NothingIsDeployedUnasked);
+            }
+            let is_kept = enclave.record.as_ref().is_none_or(|record| {
+                record.get("note").is_some_and(|note| note == "the web app's own")
+            });
+            if !is_kept {
+                return Err(Rule::TheWebAppsOwnIsKept);
+            }
         }
-        let is_kept = self.record.as_ref().is_none_or(|record| {
-            record.get("note").is_some_and(|note| note == "the web app's own")
-        });
-        if is_kept { Ok(()) } else { Err(Rule::TheWebAppsOwnIsKept) }
+        self.check_owners()?;
+        self.slots
+            .values()
+            .filter(|slot| slot.id.is_shared())
+            .try_for_each(|it| self.check_seats(it))
+    }
+
+    /// Each instance is that of one slot, or of one entry.
+    fn check_owners(&self) -> Result<(), Rule> {
+        let own = self.entries().filter_map(|entry| entry.state.host());
+        let own = own.filter(|host| host.slot.is_none());
+        let hosts = own.chain(self.slots.values().filter_map(|slot| slot.host()));
+        let mut owned = BTreeSet::new();
+        let mut ids = hosts.map(|host| host.instance_id.as_str());
+        if ids.all(|id| owned.insert(id)) { Ok(()) } else { Err(Rule::OneOwner) }
+    }
+
+    /// Who has a place there says so, and the host is told what the slot says.
+    fn check_seats(&self, slot: &Slot) -> Result<(), Rule> {
+        for (id, tenant) in &slot.tenants {
+            let entry = self.entries().find(|entry| entry.id == *id);
+            let has_seat = entry.is_some_and(|entry| {
+                seat(entry) == Some(&slot.id) && entry.generation == tenant.generation
+            });
+            let runs = entry.is_some_and(|entry| {
+                matches!(
+                    entry.state,
+                    State::Deploying { .. } | State::Reporting { .. } | State::Deployed { .. }
+                )
+            });
+            if !has_seat || runs != tenant.assignment.is_some() {
+                return Err(Rule::SeatsAgree);
+            }
+        }
+        let SlotState::Shared { host, .. } = &slot.state else { return Ok(()) };
+        let told = self.desired.get(&host.instance_arn);
+        let told = told.iter().flat_map(|desired| &desired.assignments);
+        let is_told =
+            told.eq(slot.tenants.values().filter_map(|tenant| tenant.assignment.as_ref()));
+        if is_told { Ok(()) } else { Err(Rule::SeatsAgree) }
     }
 
     /// The rules for a change.
     pub(crate) fn check_change(&self, before: &Self) -> Result<(), Rule> {
-        let generation =
-            |world: &Self| world.entry.as_ref().map(|entry| (entry.generation.0, entry.version));
-        match (generation(before), generation(self)) {
-            (Some(_), None) => Err(Rule::GenerationsGoOn),
-            (Some(before), Some(after)) if after < before => Err(Rule::GenerationsGoOn),
-            _ => Ok(()),
-        }
+        let generation = |enclave: &Enclave| {
+            enclave.entry.as_ref().map(|entry| (entry.generation.0, entry.version))
+        };
+        let mut each = before.enclaves.iter().zip(&self.enclaves);
+        let goes_on = |(before, after)| match (generation(before), generation(after)) {
+            (Some(_), None) => false,
+            (before, after) => before <= after,
+        };
+        if each.all(goes_on) { Ok(()) } else { Err(Rule::GenerationsGoOn) }
     }
 
     /// The rules for a world at rest.
     pub(crate) fn check_rest(&self) -> Result<(), Rule> {
-        let live: Vec<_> =
-            self.instances.iter().filter(|instance| !instance.state.is_ended()).collect();
-        let status = self.record.as_ref().map(|record| {
+        self.enclaves.iter().try_for_each(|enclave| self.check_rest_of(enclave))?;
+        // Whoever has a right to an instance is one of these.
+        let entries = self.entries().filter(|entry| !matches!(entry.state, State::Ended { .. }));
+        let hosts = entries.filter_map(|entry| entry.state.host());
+        let slots = self.slots.values().filter(|slot| {
+            matches!(slot.state, SlotState::Ready { .. } | SlotState::Shared { .. })
+        });
+        let owned: BTreeSet<_> = hosts
+            .chain(slots.filter_map(|slot| slot.host()))
+            .map(|host| host.instance_id.as_str())
+            .collect();
+        let mut live = self.instances.iter().filter(|instance| !instance.state.is_ended());
+        let is_owned = |it: &Instance| {
+            owned.contains(it.id.as_str()) && self.ownership(it) == Ownership::Owned
+        };
+        let is_in_use = |slot: &Slot| !slot.id.is_shared() || !slot.tenants.is_empty();
+        let has_come_to_rest = |slot: &Slot| {
+            let is_on_its_way = matches!(
+                slot.state,
+                SlotState::Empty { .. } | SlotState::Ready { .. } | SlotState::Shared { .. }
+            );
+            is_on_its_way && (slot.host().is_none() || is_in_use(slot))
+        };
+        if !self.slots.values().all(|slot| has_come_to_rest(slot)) {
+            return Err(Rule::ComesToRest);
+        }
+        if live.all(is_owned) { Ok(()) } else { Err(Rule::NothingIsLeft) }
+    }
+
+    fn check_rest_of(&self, enclave: &Enclave) -> Result<(), Rule> {
+        let status = enclave.record.as_ref().map(|record| {
             record.get("status").and_then(|status| status.as_str()).unwrap_or_default()
         });
-        let Some(entry) = &self.entry else {
-            // The web app took its request back before anybody read it.
-            return if live.is_empty() { Ok(()) } else { Err(Rule::NothingIsLeft) };
-        };
+        // The web app may have taken its request back before anybody read it.
+        let Some(entry) = &enclave.entry else { return Ok(()) };
         let rests = matches!(
             (&entry.state, status),
             (State::Deployed { .. }, Some("DEPLOYED"))
@@ -116,26 +197,42 @@ impl World {
         if !rests {
             return Err(Rule::ComesToRest);
         }
-        if !self.is_last_request_heeded(&entry.state) {
+        if !enclave.is_last_request_heeded(&entry.state) {
             return Err(Rule::TheLastRequestIsHeeded);
         }
-        let expected = match &entry.state {
-            State::Deployed { .. } => Some(InstanceState::Running),
-            State::Paused { .. } => Some(InstanceState::Stopped),
-            _ => None,
-        };
-        let is_right = match (expected, live.as_slice()) {
-            // A paused instance may have been taken away; nothing ran there.
-            (None | Some(InstanceState::Stopped), []) => true,
-            (Some(state), [one]) => one.state == state && self.ownership(one) == Ownership::Owned,
-            _ => false,
+        let state = entry.state.host().and_then(|host| self.instance(&host.instance_id));
+        let is_right = match &entry.state {
+            State::Deployed { .. } => state == Some(InstanceState::Running),
+            // It gave its place on a shared host up; one of its own may have been taken away, and nothing
+            // ran there.
+            State::Paused { host } => {
+                host.slot.is_some() || state.is_none_or(|state| state != InstanceState::Running)
+            }
+            _ => true,
         };
         if !is_right {
             return Err(Rule::NothingIsLeft);
         }
-        self.check_history()
+        self.check_history(entry)
     }
 
+    fn check_history(&self, entry: &Entry) -> Result<(), Rule> {
+        let sha256 = |text: &str| hex::encode(Sha256::digest(text.as_bytes()));
+        let its = |key: &&String| key.starts_with(&format!("reports/{}/", entry.id));
+        let reports = self.reports.iter().filter(|(key, _)| its(key));
+        let mut reports: BTreeMap<String, &str> =
+            reports.map(|(_, text)| (sha256(text), text.as_str())).collect();
+        let mut head = entry.chain.as_ref().map(|head| head.sha256.clone());
+        while let Some(sha256) = head {
+            let report = reports.remove(&sha256);
+            let report = report.and_then(|text| serde_json::from_str::<Report>(text).ok());
+            head = report.ok_or(Rule::ReportsAreOneChain)?.previous;
+        }
+        if reports.is_empty() { Ok(()) } else { Err(Rule::ReportsAreOneChain) }
+    }
+}
+
+impl Enclave {
     /// Whether an entry may be at rest in this state after what the web app wrote last.
     fn is_last_request_heeded(&self, state: &State) -> bool {
         let destroyed = matches!(state, State::Ended { outcome: Outcome::Destroyed, .. });
@@ -150,19 +247,5 @@ impl World {
             // It may have been refused, for nothing was running; a result is nobody's request.
             Some(_) => true,
         }
-    }
-
-    fn check_history(&self) -> Result<(), Rule> {
-        let sha256 = |text: &str| hex::encode(Sha256::digest(text.as_bytes()));
-        let mut reports: BTreeMap<String, &str> =
-            self.reports.values().map(|text| (sha256(text), text.as_str())).collect();
-        let chain = self.entry.as_ref().and_then(|entry| entry.chain.clone());
-        let mut head = chain.map(|head| head.sha256);
-        while let Some(sha256) = head {
-            let report = reports.remove(&sha256);
-            let report = report.and_then(|text| serde_json::from_str::<Report>(text).ok());
-            head = report.ok_or(Rule::ReportsAreOneChain)?.previous;
-        }
-        if reports.is_empty() { Ok(()) } else { Err(Rule::ReportsAreOneChain) }
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     action::Action,
     explore::Violation,
-    world::{Scope, World},
+    world::{Enclave, Scope, World},
 };
 
 /// What a simulation found.
@@ -20,7 +20,7 @@ pub struct Simulated {
 }
 
 /// Much may happen in one schedule.
-pub const WIDE: Scope = Scope { coordinators: 3, requests: 6, faults: 10, ticks: 8 };
+pub const WIDE: Scope = Scope::own(3, 6, 10, 8);
 
 /// Goes through the schedules with the seeds from `seed` on, each of so many steps at most, and
 /// brings each to rest.
@@ -36,10 +36,12 @@ pub fn simulate(start: &World, seed: u64, schedules: u64, steps: u64) -> Simulat
             let Some(action) = random.one_of(&actions).filter(|_| way.len() < to_usize(steps))
             else {
                 break world.rested().map(|rested| {
-                    let is_deployed = rested.record.is_some_and(|record| {
-                        record.get("status").is_some_and(|status| status == "DEPLOYED")
-                    });
-                    simulated.deployed += u64::from(is_deployed);
+                    let is_deployed = |enclave: &&Enclave| {
+                        let status = enclave.record.as_ref().and_then(|it| it.get("status"));
+                        status.is_some_and(|status| status == "DEPLOYED")
+                    };
+                    let deployed = rested.enclaves.iter().filter(is_deployed).count();
+                    simulated.deployed += u64::try_from(deployed).unwrap_or(u64::MAX);
                 });
             };
             way.push(action);
@@ -78,8 +80,8 @@ impl Random {
     /// would ever be deployed.
     fn one_of(&mut self, actions: &[Action]) -> Option<Action> {
         let weight = |action: &Action| match action {
-            Action::ReadEntry(_) | Action::ReadRecord(_) | Action::Step(_) => 40,
-            Action::HostWorks(_) => 20,
+            Action::ReadEntry(..) | Action::ReadRecord(_) | Action::Step(_) => 40,
+            Action::ReadSlot(..) | Action::HostWorks(_) => 20,
             Action::SweepEnds(_) => 10,
             Action::Tick => 2,
             _ => 1,

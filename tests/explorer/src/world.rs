@@ -6,13 +6,15 @@ use crate::{
 };
 use bailey_lifecycle::{
     Config, InstanceState, LaunchTemplate, RecordState, Step, View,
-    launch::LaunchRequest,
-    ledger::Entry,
+    launch::{LaunchRequest, Place},
+    ledger::{Entry, State},
     next_step,
-    orphan::{Claimed, Ownership, ownership},
+    orphan::{Claimant, Claimed, Ownership, ownership, slot_ownership},
+    shared::seat,
+    spare::{Slot, SlotStep, SlotView, next_slot_step},
 };
 use bailey_model::{
-    UnixMillis,
+    EnclaveId, UnixMillis,
     hosts::{Desired, Observed},
     record::Request,
 };
@@ -29,12 +31,41 @@ use std::{
 pub struct Scope {
     /// Coordinators at work.
     pub coordinators: usize,
+    /// Enclaves that the web app asks for.
+    pub enclaves: usize,
+    /// On which hosts they run.
+    pub hosting: Hosting,
     /// Requests, rewrites and deletions by the web app, besides the first.
     pub requests: u8,
     /// Crashes, lost answers, refusals, failures of hosts and instances.
     pub faults: u8,
     /// Times that [`TICK`] passes.
     pub ticks: u8,
+}
+
+/// On which hosts enclaves run.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Hosting {
+    /// Each has a host of its own.
+    Own,
+    /// So too, and one host is booted before anybody asks.
+    Spare,
+    /// They share a host.
+    Shared,
+}
+
+impl Scope {
+    /// One enclave on a host of its own.
+    #[must_use]
+    pub const fn own(coordinators: usize, requests: u8, faults: u8, ticks: u8) -> Self {
+        Self { coordinators, enclaves: 1, hosting: Hosting::Own, requests, faults, ticks }
+    }
+
+    /// So much for two enclaves with such hosts.
+    #[must_use]
+    pub const fn two(self, hosting: Hosting) -> Self {
+        Self { enclaves: 2, hosting, ..self }
+    }
 }
 
 /// The step in which time passes: every deadline but that of a deploy ends within one.
@@ -54,6 +85,7 @@ pub static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
     reports_bucket: "reports".to_owned(),
     fallback_types: "m6i.xlarge".parse().into_iter().collect(),
     spares: Vec::new(),
+    enclaves_per_parent: 4,
     strict_instance_types: false,
     absence_grace: Duration::from_mins(1),
     nonce_ttl: Duration::from_mins(5),
@@ -87,6 +119,10 @@ pub enum Mutation {
     ForgottenEntry,
     /// Leaving a report that may be stored leaves it out of the chain.
     ForgottenReport,
+    /// A spare host is taken without a look at its slot.
+    LooseClaim,
+    /// A place on a shared host is given up without a write of its slot.
+    LooseSeat,
     /// A request is answered without a write of the entry.
     LooseAnswer,
     /// No sweep ends an instance that nobody owns.
@@ -107,6 +143,8 @@ pub enum Mutation {
     UnstableIntent,
     /// Entries are saved whatever their version is.
     UnconditionalSave,
+    /// A shared host is ended as soon as anybody leaves.
+    HastyEnd,
 }
 
 /// What one coordinator has read and not acted upon.
@@ -119,11 +157,28 @@ pub enum Coordinator {
     Reading(Seen),
     /// Everything.
     Loaded(Seen),
+    /// A slot, and what EC2 and its host say.
+    Tending(SlotSeen),
+}
+
+/// What was read of a slot.
+#[derive(Clone, Debug, Hash)]
+pub struct SlotSeen {
+    pub(crate) slot: Shared<Slot>,
+    pub(crate) is_wanted: bool,
+    pub(crate) has_reported: bool,
+    pub(crate) is_told: bool,
+    pub(crate) instance: Option<InstanceState>,
 }
 
 /// What was read.
 #[derive(Clone, Debug, Hash)]
 pub struct Seen {
+    pub(crate) enclave: usize,
+    /// The slot on whose host the entry has a place.
+    pub(crate) slot: Option<Shared<Slot>>,
+    /// All slots, when a host is looked for.
+    pub(crate) slots: Vec<Shared<Slot>>,
     pub(crate) entry: Option<Shared<Entry>>,
     pub(crate) record: Option<Shared<Map<String, Value>>>,
     pub(crate) observed: Option<Shared<Observed>>,
@@ -138,10 +193,10 @@ pub struct World {
     pub left: Scope,
     /// Times that [`TICK`] has passed.
     pub passed: u64,
-    /// The web app's record.
-    pub record: Option<Shared<Map<String, Value>>>,
-    /// The ledger's entry.
-    pub entry: Option<Shared<Entry>>,
+    /// The enclaves.
+    pub enclaves: Vec<Enclave>,
+    /// The slots for spare and shared hosts, by name.
+    pub slots: BTreeMap<String, Shared<Slot>>,
     /// Every instance that was ever launched.
     pub instances: Vec<Instance>,
     /// The hosts' `desired` items, by ARN.
@@ -152,12 +207,21 @@ pub struct World {
     pub reports: BTreeMap<String, Shared<String>>,
     /// The coordinators.
     pub coordinators: Vec<Coordinator>,
+    /// What is broken on purpose.
+    pub mutation: Option<Mutation>,
+}
+
+/// One enclave id.
+#[derive(Clone, Debug, Hash)]
+pub struct Enclave {
+    /// The web app's record.
+    pub record: Option<Shared<Map<String, Value>>>,
+    /// The ledger's entry.
+    pub entry: Option<Shared<Entry>>,
     /// How often the web app asked for a deploy.
     pub asked: u64,
     /// The status that the web app wrote last; none when it deleted its record.
     pub wrote: Option<&'static str>,
-    /// What is broken on purpose.
-    pub mutation: Option<Mutation>,
 }
 
 /// How an effect on EC2 turns out.
@@ -178,17 +242,34 @@ impl World {
         Self {
             left: scope,
             passed: 0,
-            record: Some(Shared::new(hosts::record())),
-            entry: None,
+            enclaves: (0..scope.enclaves)
+                .map(|enclave| Enclave::asked_for(scope, enclave))
+                .collect(),
+            slots: BTreeMap::new(),
             instances: Vec::new(),
             desired: BTreeMap::new(),
             observed: BTreeMap::new(),
             reports: BTreeMap::new(),
             coordinators: vec![Coordinator::Idle; scope.coordinators],
-            asked: 1,
-            wrote: Some("PENDING_DEPLOY"),
             mutation: None,
         }
+    }
+
+    /// The entry of an enclave.
+    #[must_use]
+    pub fn entry(&self, enclave: usize) -> Option<&Shared<Entry>> {
+        self.enclaves.get(enclave)?.entry.as_ref()
+    }
+
+    /// The record of an enclave.
+    #[must_use]
+    pub fn record(&self, enclave: usize) -> Option<&Shared<Map<String, Value>>> {
+        self.enclaves.get(enclave)?.record.as_ref()
+    }
+
+    /// The entries that there are.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Shared<Entry>> {
+        self.enclaves.iter().filter_map(|enclave| enclave.entry.as_ref())
     }
 
     /// A fingerprint of everything that may make a difference later.
@@ -202,10 +283,18 @@ impl World {
     /// The entry's state and version, and the record's status, for people.
     #[must_use]
     pub fn brief(&self) -> String {
-        let entry = self.entry.as_deref().map(|it| format!("{} v{}", it.state.name(), it.version));
-        let status = self.record.as_deref().and_then(|record| record.get("status"));
-        let status = status.and_then(Value::as_str).unwrap_or("no status");
-        format!("{}, {status}", entry.as_deref().unwrap_or("no entry"))
+        let one = |it: &Enclave| {
+            let entry =
+                it.entry.as_deref().map(|it| format!("{} v{}", it.state.name(), it.version));
+            let status = it.record.as_deref().and_then(|record| record.get("status"));
+            let status = status.and_then(Value::as_str).unwrap_or("no status");
+            format!("{}, {status}", entry.as_deref().unwrap_or("no entry"))
+        };
+        let enclaves = self.enclaves.iter().map(one);
+        let slot = |slot: &Shared<Slot>| {
+            format!("{} {} of {} v{}", slot.id, slot.name(), slot.tenants.len(), slot.version)
+        };
+        enclaves.chain(self.slots.values().map(slot)).collect::<Vec<_>>().join("; ")
     }
 
     /// The time.
@@ -226,8 +315,22 @@ impl World {
     pub fn ownership(&self, instance: &Instance) -> Ownership {
         let LaunchRequest { client_token, tags, .. } = &*instance.request;
         match Claimed::read(&instance.id, client_token, tags) {
-            Some(claimed) => ownership(&claimed, self.entry.as_deref(), &CONFIG.deployment),
+            Some(claimed) => self.whose(&claimed),
             None => Ownership::Unproven("it claims nothing"),
+        }
+    }
+
+    fn whose(&self, claimed: &Claimed) -> Ownership {
+        let deployment = &CONFIG.deployment;
+        let entry = |id: &EnclaveId| self.entries().find(|entry| entry.id == *id).map(|it| &**it);
+        match &claimed.by {
+            Claimant::Enclave(id) => ownership(claimed, entry(id), deployment),
+            Claimant::Slot(id) => {
+                let slot = self.slots.get(id.as_str());
+                let taker = slot.and_then(|slot| slot.given_to(&claimed.instance_id));
+                let slot = slot.map(|slot| &**slot);
+                slot_ownership(claimed, slot, taker.and_then(entry), deployment)
+            }
         }
     }
 
@@ -245,38 +348,94 @@ impl World {
     }
 
     /// What a coordinator reads first.
-    pub(crate) fn read_entry(&self) -> Seen {
+    pub(crate) fn read_entry(&self, enclave: usize) -> Seen {
         if self.is_broken(Mutation::RecordFirst) {
             let nothing = Seen {
+                enclave,
+                slot: None,
+                slots: Vec::new(),
                 entry: None,
                 record: None,
                 observed: None,
                 instance: None,
                 desired_written: 0,
             };
-            return Seen { record: self.record.clone(), ..nothing };
+            return Seen { record: self.record(enclave).cloned(), ..nothing };
         }
-        self.seen()
+        self.seen(enclave)
     }
 
-    pub(crate) fn seen(&self) -> Seen {
-        let host = self.entry.as_ref().and_then(|entry| entry.state.host());
+    pub(crate) fn seen(&self, enclave: usize) -> Seen {
+        let entry = self.entry(enclave).cloned();
+        let host = entry.as_ref().and_then(|entry| entry.state.host());
         let arn = host.map(|host| host.instance_arn.as_str()).unwrap_or_default();
         Seen {
-            entry: self.entry.clone(),
+            enclave,
+            slot: None,
+            slots: Vec::new(),
             record: None,
             observed: self.observed.get(arn).cloned(),
             instance: host.and_then(|host| self.instance(&host.instance_id)),
             desired_written: 0,
+            entry,
         }
     }
 
     /// What it reads next.
     pub(crate) fn read_record(&self, seen: Seen) -> Seen {
         if self.is_broken(Mutation::RecordFirst) {
-            return Seen { record: seen.record, ..self.seen() };
+            return self.with_slots(Seen { record: seen.record, ..self.seen(seen.enclave) });
         }
-        Seen { record: self.record.clone(), ..seen }
+        self.with_slots(Seen { record: self.record(seen.enclave).cloned(), ..seen })
+    }
+
+    /// What is read of slots by whoever has read this entry.
+    pub(crate) fn with_slots(&self, seen: Seen) -> Seen {
+        let entry = seen.entry.as_deref();
+        let slot = entry.and_then(seat).and_then(|id| self.slots.get(id.as_str())).cloned();
+        let looks = entry.is_some_and(|entry| {
+            matches!(entry.state, State::Accepting | State::Joining { seat: None, .. })
+        });
+        let slots = if looks { self.slots.values().cloned().collect() } else { Vec::new() };
+        Seen { slot, slots, ..seen }
+    }
+
+    /// The slots that there are or should be, and whether each is called for.
+    pub(crate) fn all_slots(&self) -> Vec<(Shared<Slot>, bool)> {
+        let has_spare = self.left.hosting == Hosting::Spare;
+        let mut all: Vec<_> =
+            self.slots.values().map(|slot| (slot.clone(), !slot.id.is_shared())).collect();
+        if has_spare && all.is_empty() {
+            let place = Place { instance_type: hosts::spare_type(), availability_zone: None };
+            all.push((Shared::new(Slot::new(&place, 0)), true));
+        }
+        all
+    }
+
+    /// What a coordinator reads of a slot before it sees to it.
+    pub(crate) fn read_slot(&self, slot: &Shared<Slot>, is_wanted: bool) -> SlotSeen {
+        let host = slot.host();
+        let arn = host.map(|host| host.instance_arn.as_str()).unwrap_or_default();
+        SlotSeen {
+            has_reported: self.observed.contains_key(arn),
+            is_told: false,
+            is_wanted,
+            instance: host.and_then(|host| self.instance(&host.instance_id)),
+            slot: slot.clone(),
+        }
+    }
+
+    /// The step that it decides by that.
+    pub(crate) fn decided_for_slot(&self, seen: &SlotSeen) -> SlotStep {
+        let reported = Observed::default();
+        let view = SlotView {
+            now: self.now(),
+            is_wanted: seen.is_wanted,
+            observed: seen.has_reported.then_some(&reported),
+            instance: seen.instance,
+            is_told: seen.is_told,
+        };
+        next_slot_step(&seen.slot, &view, &CONFIG)
     }
 
     /// The step that a coordinator decides by what it has read. The same is read in many states, so each
@@ -292,6 +451,7 @@ impl World {
             Some(RecordState { request, attributes: attributes.clone() })
         });
         let version = seen.entry.as_ref().map_or(0, |entry| entry.version);
+        let slots: Vec<_> = seen.slots.iter().map(|slot| Slot::clone(slot)).collect();
         let view = View {
             now: self.now(),
             record: record.as_ref(),
@@ -302,11 +462,23 @@ impl World {
             desired_written: seen.desired_written,
             fresh: fresh(version, coordinator),
             short: &[],
-            spares: &[],
+            spares: &slots,
+            slot: seen.slot.as_deref(),
             unwritable: false,
             retrying: None,
         };
         next_step(&view, &CONFIG)
+    }
+}
+
+impl Enclave {
+    fn asked_for(scope: Scope, enclave: usize) -> Self {
+        Self {
+            record: Some(Shared::new(hosts::record(scope.hosting, enclave))),
+            entry: None,
+            asked: 1,
+            wrote: Some("PENDING_DEPLOY"),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ const LIMITS: Limits = Limits { states: 150_000, rest_every: 128 };
 #[test]
 fn every_order_of_events_in_a_small_world_keeps_the_rules() {
     for (coordinators, requests, faults, ticks) in [(1, 1, 1, 0), (2, 1, 0, 0), (1, 2, 0, 0)] {
-        let scope = Scope { coordinators, requests, faults, ticks };
+        let scope = Scope::own(coordinators, requests, faults, ticks);
         let explored = explore(World::new(scope), LIMITS, &mut |_, _| {});
         assert!(explored.violation.is_none(), "{scope:?}: {explored:?}");
         assert!(!explored.is_cut && explored.states > 2_000, "{scope:?}: {}", explored.states);
@@ -38,15 +38,15 @@ fn a_schedule_is_the_same_whenever_its_seed_is() {
 #[test]
 fn a_launch_that_comes_too_late_is_left_without_a_sweep() {
     let left = |mutation| {
-        let scope = Scope { coordinators: 2, requests: 0, faults: 2, ticks: 0 };
+        let scope = Scope::own(2, 0, 2, 0);
         let mut world = World { mutation, ..World::new(scope) };
         let mut take = |actions: &[Action]| {
             for action in actions {
                 world = world.after(*action).unwrap_or_else(|rule| panic!("{action}: {rule}"));
             }
-            world.entry.as_ref().map(|entry| entry.state.name())
+            world.entry(0).map(|entry| entry.state.name())
         };
-        let read = |number| [Action::ReadEntry(number), Action::ReadRecord(number)];
+        let read = |number| [Action::ReadEntry(number, 0), Action::ReadRecord(number)];
         take(&read(0));
         while take(&[Action::Step(0)]) != Some("LAUNCHING") {}
         // Both have decided to launch.

@@ -1,5 +1,6 @@
 //! The command line: that of nitro-cli 1.5.2, as far as the agent uses it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -40,13 +41,16 @@ pub enum Command {
     /// The process of one enclave; started by `run-enclave`, not by people.
     #[command(hide = true)]
     EnclaveProcess,
-    /// Becomes the responder of an enclave, and ends with the enclave's process.
+    /// Becomes what an enclave runs as, and ends with the enclave's process.
     #[command(hide = true)]
     EnclaveInit {
         /// The process id of the enclave's process.
         parent: i32,
-        /// The responder.
+        /// The program.
         program: PathBuf,
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
 }
 

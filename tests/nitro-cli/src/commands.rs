@@ -28,8 +28,8 @@ const LOGS: &str = "NITRO_CLI_LOGS_PATH";
 pub fn main() -> ExitCode {
     let command = match Arguments::parse().command {
         // Its environment is that of the enclave: there is no host to speak of.
-        Command::EnclaveInit { parent, program } => {
-            return enclave_process::become_responder(parent, &program);
+        Command::EnclaveInit { parent, program, arguments } => {
+            return enclave_process::become_program(parent, &program, &arguments);
         }
         command => command,
     };

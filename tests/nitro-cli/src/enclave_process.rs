@@ -6,12 +6,15 @@
 //!                              └──────────┴──────────┴────────────┴─ failed ─┴─▶ release
 //! ```
 //!
-//! It leads a process group, in which the responder is too; its last act is to kill that group. The
-//! responder also ends when this process is killed.
+//! In its second form nothing is unpacked, and in the responder's place is a virtual machine that boots
+//! the whole image. This process leads a process group, in which either is too; its last act is to kill
+//! that group. Both also end when this process is killed.
 
 mod events;
 mod machine;
 mod responder;
+mod tied;
+mod virtual_machine;
 mod vsock;
 
 use std::fs::File;
@@ -34,7 +37,7 @@ use crate::output::{ImageInfo, measurements, pretty};
 use events::{Event, Events};
 use machine::Machine;
 
-pub(crate) use responder::become_responder;
+pub(crate) use tied::become_program;
 
 /// Runs one enclave, from the request on standard input to its end.
 pub(crate) fn main(host: &Host) -> ExitCode {

@@ -5,6 +5,9 @@
 //! but its enclaves are processes: the responder found in the image's ramdisks, beside a simulated
 //! Nitro Secure Module. Nothing isolates them, so this is for development and tests only.
 //!
+//! With `BAILEY_SIM_VM` naming the program `enclave-vm` (and `BAILEY_QEMU` a QEMU for it), enclaves are
+//! virtual machines instead that boot the whole image: kernel, init, and the driver of `/dev/nsm`.
+//!
 //! A simulated parent is a directory, made by [`host::create`] and named by the environment
 //! variable [`host::ENVIRONMENT`]; no other part of the machine is read or written.
 

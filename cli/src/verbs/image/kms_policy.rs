@@ -173,8 +173,8 @@ mod tests {
         let is_listed = statement["Action"].as_array().unwrap().iter().any(|it| it == action);
         let conditions = statement["Condition"]["StringEqualsIgnoreCase"].as_object().unwrap();
         let hold = conditions.iter().all(|(key, wanted)| {
-            let stated = states.iter().find(|(name, _)| *name == key);
-            stated.is_some_and(|(_, value)| value.eq_ignore_ascii_case(wanted.as_str().unwrap()))
+            let found = states.iter().find(|(name, _)| *name == key);
+            found.is_some_and(|(_, value)| value.eq_ignore_ascii_case(wanted.as_str().unwrap()))
         });
         statement["Effect"] == "Allow"
             && statement["Principal"]["AWS"] == principal

@@ -5,6 +5,7 @@ mod orphans;
 mod pausing;
 mod places;
 mod schedules;
+mod sharing;
 mod situations;
 mod spares;
 mod table;

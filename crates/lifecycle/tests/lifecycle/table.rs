@@ -24,7 +24,7 @@ type Situation = (&'static str, fn() -> World);
 /// Something that happens, by the name that the table gives it.
 type Event = (&'static str, fn(&mut World));
 
-const SITUATIONS: [Situation; 19] = [
+const SITUATIONS: [Situation; 23] = [
     ("ACCEPTED", || until(World::with_record(seed_record()), "ACCEPTED")),
     ("REFUSED", || until(World::with_record(record_with(&json!({"cpu_count": -1}))), "REFUSED")),
     ("LAUNCHING", || until(World::with_record(seed_record()), "LAUNCHING")),
@@ -76,6 +76,22 @@ const SITUATIONS: [Situation; 19] = [
     ("DRAINING", draining),
     ("TERMINATING", || {
         let mut world = draining();
+        world.later(61);
+        until(world, "TERMINATING")
+    }),
+    ("JOINING", || until(World::with_record(sharing()), "JOINING")),
+    ("RUNNING, shared", shared),
+    ("DRAINING, shared", || {
+        let mut world = shared();
+        world.ask("PENDING_DESTROY");
+        world.settle();
+        world
+    }),
+    ("TERMINATING, shared", || {
+        let mut world = shared();
+        world.beside_another(None);
+        world.ask("PENDING_DESTROY");
+        world.settle();
         world.later(61);
         until(world, "TERMINATING")
     }),
@@ -185,6 +201,16 @@ fn running() -> World {
     world
 }
 
+fn sharing() -> Value {
+    record_with(&json!({"share_parent": true, "restart": "always", "instance_type": "m5.2xlarge"}))
+}
+
+fn shared() -> World {
+    let mut world = World::with_record(sharing());
+    world.deploy();
+    world
+}
+
 fn pausing() -> World {
     let mut world = running();
     world.ask("PAUSING");
@@ -288,7 +314,8 @@ fn document() -> String {
          period.\n\n{}\n\
          ## What happens to instance, host and enclave\n\n\
          *Half an hour* is the deadline of a deploy; a running enclave attests again every hour. *Always* is the \
-         restart policy of the record.\n\n{}",
+         restart policy of the record, as of one that shares its parent here; *terminating, shared* is one whose host, on \
+         which another enclave runs, does not end it.\n\n{}",
         table("state", &REQUESTS),
         table("state", &EVENTS),
     )

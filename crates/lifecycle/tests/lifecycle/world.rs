@@ -17,7 +17,8 @@ use bailey_lifecycle::{
     launch::{LaunchRefused, LaunchRequest, Launched, Place},
     ledger::{Entry, Outcome, State},
     next_step, outcome,
-    spare::Slot,
+    shared::{Seated, Tenant, Together, seat, seated},
+    spare::{self, Slot, SlotStep, SlotView, next_slot_step},
 };
 use bailey_manifest::TrustedKeys;
 use bailey_model::{
@@ -133,6 +134,7 @@ impl World {
                 reports_bucket: "reports".to_owned(),
                 fallback_types: Vec::new(),
                 spares: Vec::new(),
+                enclaves_per_parent: 4,
                 strict_instance_types: false,
                 absence_grace: Duration::from_mins(1),
                 nonce_ttl: Duration::from_mins(5),
@@ -197,6 +199,82 @@ impl World {
         self.instances.iter().filter(|instance| !instance.state.is_gone()).count()
     }
 
+    /// Another enclave, which is to stay and may have shown a module id, has a place on the same host.
+    pub(crate) fn beside_another(&mut self, module_id: Option<String>) {
+        let mut slot = self.slot().unwrap().clone();
+        let other = slot.tenants.values().next().unwrap().clone();
+        slot.tenants
+            .insert("another".parse().unwrap(), Tenant { assignment: None, module_id, ..other });
+        self.save_slot(&slot);
+    }
+
+    /// All others on the same host only wait for the end of their enclaves.
+    pub(crate) fn the_others_leave(&mut self) {
+        let mut slot = self.slot().unwrap().clone();
+        slot.tenants.values_mut().for_each(|tenant| tenant.leaving = true);
+        self.save_slot(&slot);
+    }
+
+    /// The slot on whose host the enclave has a place.
+    fn slot(&self) -> Option<&Slot> {
+        let id = self.entry.as_ref().and_then(seat)?;
+        self.spares.iter().find(|slot| slot.id == *id)
+    }
+
+    fn save_slot(&mut self, slot: &Slot) {
+        let saved = Slot { version: slot.version + 1, ..slot.clone() };
+        // As the table gives it back to whoever reads it next.
+        let stored = serde_json::to_value(&saved).unwrap();
+        assert_eq!(serde_json::from_value::<Slot>(stored).unwrap(), saved);
+        self.spares.retain(|other| other.id != slot.id);
+        self.spares.push(saved);
+    }
+
+    /// Carries out a step for a slot of a shared host; true when there was one.
+    fn tend(&mut self) -> bool {
+        let instances = &self.instances;
+        let state = |slot: &Slot| {
+            let host = slot.host()?;
+            instances.iter().find(|it| it.id == host.instance_id).map(|it| it.state)
+        };
+        let step = self.spares.iter().filter(|slot| slot.id.is_shared()).find_map(|slot| {
+            let instance = state(slot).filter(|_| self.sees_instances);
+            let view = SlotView {
+                now: self.now,
+                is_wanted: false,
+                observed: None,
+                instance,
+                is_told: true,
+            };
+            let step = next_slot_step(slot, &view, &self.config);
+            (!matches!(step, SlotStep::Wait(_))).then(|| (slot.clone(), step))
+        });
+        let Some((slot, step)) = step else { return false };
+        let next = match step {
+            SlotStep::Save(next) => *next,
+            SlotStep::Launch(intent) => {
+                let id = format!("i-{:017x}", self.instances.len() + 1);
+                let (state, request) = (InstanceState::Running, intent.request);
+                self.instances.push(Instance { id: id.clone(), state, request });
+                let launched = Launched {
+                    instance_arn: format!("arn:aws:ec2:eu-west-1:123456789012:instance/{id}"),
+                    instance_id: id,
+                    availability_zone: "eu-west-1a".to_owned(),
+                };
+                spare::launched(&slot, launched, self.now)
+            }
+            SlotStep::Terminate(host) => {
+                self.set_state(&host.instance_id, InstanceState::Terminated);
+                self.observed.remove(&host.instance_arn);
+                self.desired.remove(&host.instance_arn);
+                spare::terminated(&slot, self.now)
+            }
+            SlotStep::Wait(_) | SlotStep::WriteDesired(..) => unreachable!("{slot:?}"),
+        };
+        self.save_slot(&next);
+        true
+    }
+
     /// The step that is next.
     pub(crate) fn next(&mut self) -> Step {
         self.fresh = self.fresh.wrapping_add(1);
@@ -219,6 +297,7 @@ impl World {
             instance,
             short: &self.short,
             spares: &self.spares,
+            slot: self.slot(),
             unwritable: self.unwritable,
             desired_written: self.desired.get(&arn).map_or(0, |desired| desired.version),
             fresh: [self.fresh; 32],
@@ -232,12 +311,10 @@ impl World {
     /// With `crash`, the coordinator dies after the step's effect and before it notes the outcome.
     pub(crate) fn step(&mut self, crash: bool) -> bool {
         match self.next() {
-            Step::Wait(_) => return false,
+            Step::Wait(_) => return self.tend(),
             Step::Claim(claim) => {
-                for slot in self.spares.iter_mut().filter(|slot| slot.id == claim.slot.id) {
-                    *slot = claim.slot.clone();
-                }
-                self.save(claim.entry);
+                self.save_slot(&claim.slot);
+                self.save_alone(claim.entry);
             }
             Step::Save(entry) => self.save(*entry),
             Step::Project(projected) => self.project(&projected),
@@ -337,6 +414,19 @@ impl World {
     }
 
     fn save(&mut self, entry: Entry) {
+        let Some(before) = &self.entry else { return self.save_alone(entry) };
+        match seated(before, entry, self.slot()) {
+            Seated::Alone(entry) => self.save_alone(*entry),
+            Seated::Together(together) => {
+                let Together { entry, slot, told } = *together;
+                self.save_slot(&slot);
+                self.desired.extend(told);
+                self.save_alone(entry);
+            }
+        }
+    }
+
+    fn save_alone(&mut self, entry: Entry) {
         let version = self.entry.as_ref().map_or(0, |entry| entry.version);
         assert_eq!(entry.version, version, "an entry is written from the one that was read");
         let entry = Entry { version: version + 1, ..entry };

@@ -1,5 +1,6 @@
 //! Why the local cloud cannot do what it was asked for.
 
+use super::InstallationError;
 use crate::{ec2::ControlError, emulator::EmulatorError, processes::LiveProcess};
 use bailey_manifest::KeyError;
 use bailey_runtime::items::ItemError;
@@ -48,6 +49,12 @@ pub enum CloudError {
         action: &'static str,
         /// The answer's XML.
         answer: String,
+    },
+    /// What Bailey is to be installed on is not known.
+    #[error("it is not known what to install on")]
+    Installation {
+        /// Why.
+        source: InstallationError,
     },
     /// The emulator does not run.
     #[error("the emulator does not run")]

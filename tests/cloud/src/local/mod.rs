@@ -1,6 +1,7 @@
 //! All of the local cloud together: emulator, EC2 simulator, tables, buckets, coordinator.
 
 mod error;
+mod installation;
 mod options;
 mod programs;
 mod setup;
@@ -15,6 +16,7 @@ use crate::{
 use bailey_manifest::SigningKey;
 use bailey_simulated_nsm::Authority;
 pub use error::CloudError;
+pub use installation::{Index, Installation, InstallationError, Table};
 use nix::sys::signal::Signal;
 pub use options::{Binaries, Names, Options, light_measurements};
 pub use setup::Clients;
@@ -81,7 +83,9 @@ impl LocalCloud {
         if options.with_wire {
             laid = Some(Wire::start(emulator.url()).await.map_err(wire)?);
         }
-        let for_agents = laid.as_ref().map_or_else(|| emulator.url(), Wire::agents_url);
+        let elsewhere = options.installation.as_ref().and_then(|it| it.agents_endpoint.as_deref());
+        let for_agents = laid.as_ref().map(Wire::agents_url).or(elsewhere);
+        let for_agents = for_agents.unwrap_or_else(|| emulator.url());
         let (ec2_process, ec2) = programs::start_ec2(&options, &state, for_agents).await?;
         if let Some(laid) = &mut laid {
             laid.carry_ec2(ec2.url()).await.map_err(wire)?;
@@ -282,6 +286,12 @@ impl LocalCloud {
         let hosts = self.state.join("hosts");
         let running = processes::of(&hosts).into_iter().filter(LiveProcess::is_responder);
         running.filter_map(|process| Some((process.first_below(&hosts)?, process))).collect()
+    }
+
+    /// The directory of a host, by its instance's id: what its image and its agent wrote.
+    #[must_use]
+    pub fn host_dir(&self, instance_id: &str) -> PathBuf {
+        self.state.join("hosts").join(instance_id)
     }
 
     /// The command line, which shows and checks what an enclave's owner sees.

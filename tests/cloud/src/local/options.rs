@@ -1,14 +1,18 @@
 //! What a local cloud is made of.
 
-use super::CloudError;
+use super::{CloudError, Installation};
 use crate::emulator::VENV;
 use bailey_model::{Pcr, PcrSet};
+use serde::Deserialize;
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 use tempfile::TempDir;
+
+/// The environment variable that names the file of an [`Installation`], for tests on what Terraform defines.
+const INSTALLATION: &str = "BAILEY_INSTALLATION";
 
 /// How a local cloud is to be.
 #[derive(Clone, Debug)]
@@ -31,14 +35,17 @@ pub struct Options {
     pub coordinator_settings: toml::Table,
     /// More keys of the agents' configuration.
     pub agent_settings: toml::Table,
+    /// Tables, launch template and their names, where they are not the usual ones under [`Self::names`].
+    pub installation: Option<Installation>,
     /// Hosts are [light](crate::host::light), and every image measures to this.
     pub light_hosts: Option<PcrSet>,
 }
 
 impl Options {
-    /// Everything where it lies in a checkout that was built, with quick polling.
+    /// Everything where it lies in a checkout that was built, with quick polling; on the installation that the
+    /// file in `BAILEY_INSTALLATION` describes, when there is one.
     pub fn find() -> Result<Self, CloudError> {
-        Ok(Self {
+        let usual = Self {
             state: None,
             venv: find_venv()?,
             binaries: Binaries::find()?,
@@ -48,8 +55,21 @@ impl Options {
             with_wire: false,
             coordinator_settings: settings([("ec2_interval_s", 2)]),
             agent_settings: settings([("poll_converging_ms", 200), ("poll_idle_ms", 500)]),
+            installation: None,
             light_hosts: None,
-        })
+        };
+        match env::var_os(INSTALLATION) {
+            None => Ok(usual),
+            Some(path) => Installation::read(path.as_ref())
+                .map(|installation| usual.installed(installation))
+                .map_err(|source| CloudError::Installation { source }),
+        }
+    }
+
+    /// These options for what is described elsewhere.
+    #[must_use]
+    pub fn installed(self, on: Installation) -> Self {
+        Self { names: on.names.clone(), installation: Some(on), ..self }
     }
 
     /// The directory, made; with the handle that removes it when it is a temporary one.
@@ -79,7 +99,8 @@ impl Options {
 const LONGEST_PATH: usize = 107 - 49;
 
 /// Names of what is in the local cloud.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
 pub struct Names {
     /// The web app's table.
     pub enclaves_table: String,

@@ -1,6 +1,9 @@
 //! What an empty cloud needs before Bailey can use it: tables, buckets, a launch template.
 
-use super::{CloudError, LocalCloud, REGION, ROLE};
+use super::{
+    CloudError, LocalCloud, REGION,
+    installation::{Index, Installation, Table},
+};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
@@ -8,7 +11,7 @@ use aws_sdk_dynamodb::types::{
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketLocationConstraint, BucketVersioningStatus};
 use bailey_model::S3Location;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use std::collections::BTreeMap;
 
 /// The real SDK's clients, pointed at the emulator.
 #[derive(Clone, Debug)]
@@ -79,80 +82,38 @@ impl Clients {
     }
 }
 
-/// A table as Bailey expects it.
-struct TablePlan<'a> {
-    name: &'a str,
-    key: &'a [(&'a str, KeyType)],
-    index: Option<IndexPlan<'a>>,
-    stream: Option<StreamViewType>,
-}
-
-struct IndexPlan<'a> {
-    name: &'a str,
-    key: &'a [(&'a str, KeyType)],
-    projection: ProjectionType,
-}
-
 impl LocalCloud {
     pub(super) async fn set_up(&self) -> Result<(), CloudError> {
-        let names = self.names();
-        let status = [("status", KeyType::Hash)];
-        let active = [("active", KeyType::Hash), ("pk", KeyType::Range)];
-        let tables = [
-            TablePlan {
-                name: &names.enclaves_table,
-                key: &[("id", KeyType::Hash)],
-                index: Some(IndexPlan {
-                    name: "status-index",
-                    key: &status,
-                    projection: ProjectionType::All,
-                }),
-                stream: Some(StreamViewType::NewAndOldImages),
-            },
-            TablePlan {
-                name: &names.ledger_table,
-                key: &[("pk", KeyType::Hash), ("sk", KeyType::Range)],
-                index: Some(IndexPlan {
-                    name: "active-index",
-                    key: &active,
-                    projection: ProjectionType::KeysOnly,
-                }),
-                stream: None,
-            },
-            TablePlan {
-                name: &names.hosts_table,
-                key: &[("pk", KeyType::Hash)],
-                index: None,
-                stream: Some(StreamViewType::NewImage),
-            },
-        ];
-        for table in &tables {
+        let described = self.options.installation.clone();
+        let installation = described.unwrap_or_else(|| Installation::usual(self.names().clone()));
+        for table in &installation.tables {
             self.create_table(table).await?;
         }
-        self.create_bucket(&names.eif_bucket).await?;
-        self.create_bucket(&names.reports_bucket).await?;
-        self.create_launch_template().await
+        self.create_bucket(&self.names().eif_bucket).await?;
+        self.create_bucket(&self.names().reports_bucket).await?;
+        self.create_launch_template(&installation.launch_template).await
     }
 
-    async fn create_table(&self, plan: &TablePlan<'_>) -> Result<(), CloudError> {
-        let index_key = plan.index.iter().flat_map(|index| index.key);
-        let mut attributes: Vec<_> = plan.key.iter().chain(index_key).map(|key| key.0).collect();
+    async fn create_table(&self, table: &Table) -> Result<(), CloudError> {
+        let index_key = table.index.iter().flat_map(|index| &index.key);
+        let mut attributes: Vec<_> = table.key.iter().chain(index_key).collect();
         attributes.sort_unstable();
         attributes.dedup();
-        let index = plan.index.as_ref().map(index).transpose();
-        let attributes: Result<Vec<_>, _> = attributes.into_iter().map(attribute).collect();
-        let action = || format!("create the table {}", plan.name);
+        let index = table.index.as_ref().map(index).transpose();
+        let attributes: Result<Vec<_>, _> =
+            attributes.into_iter().map(|name| attribute(name)).collect();
+        let action = || format!("create the table {}", table.name);
         self.dynamodb()
             .create_table()
-            .table_name(plan.name)
+            .table_name(&table.name)
             .billing_mode(BillingMode::PayPerRequest)
-            .set_key_schema(Some(key_schema(plan.key).map_err(CloudError::aws(action()))?))
+            .set_key_schema(Some(key_schema(&table.key).map_err(CloudError::aws(action()))?))
             .set_attribute_definitions(Some(attributes.map_err(CloudError::aws(action()))?))
             .set_global_secondary_indexes(
                 index.map_err(CloudError::aws(action()))?.map(|index| vec![index]),
             )
             .set_stream_specification(
-                stream(plan.stream.clone()).map_err(CloudError::aws(action()))?,
+                stream(table.stream.as_deref()).map_err(CloudError::aws(action()))?,
             )
             .send()
             .await
@@ -160,8 +121,7 @@ impl LocalCloud {
         Ok(())
     }
 
-    /// Buckets keep versions, so that a deploy can pin one.
-    /// Makes a bucket, versioned.
+    /// Makes a bucket. It keeps versions, so that a deploy can pin one.
     pub async fn create_bucket(&self, name: &str) -> Result<(), CloudError> {
         use aws_sdk_s3::types::{CreateBucketConfiguration, VersioningConfiguration};
         let location = CreateBucketConfiguration::builder()
@@ -178,17 +138,13 @@ impl LocalCloud {
         Ok(())
     }
 
-    /// As the cloud's template: the image, the role, and user data that names the hosts table.
-    async fn create_launch_template(&self) -> Result<(), CloudError> {
-        let names = self.names();
-        let user_data = STANDARD.encode(format!("hosts_table = \"{}\"\n", names.hosts_table));
+    async fn create_launch_template(
+        &self,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<(), CloudError> {
         let action = "CreateLaunchTemplate";
-        let parameters = [
-            ("LaunchTemplateName", names.launch_template.as_str()),
-            ("LaunchTemplateData.ImageId", "ami-0123456789abcdef0"),
-            ("LaunchTemplateData.IamInstanceProfile.Name", ROLE),
-            ("LaunchTemplateData.UserData", &user_data),
-        ];
+        let parameters: Vec<_> =
+            parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let answer = self.ec2().call(action, &parameters).await;
         let answer = answer.map_err(|source| CloudError::Ec2 { source })?;
         if answer.status.is_success() {
@@ -200,11 +156,12 @@ impl LocalCloud {
 
 type BuildError = aws_sdk_dynamodb::error::BuildError;
 
-fn key_schema(key: &[(&str, KeyType)]) -> Result<Vec<KeySchemaElement>, BuildError> {
-    let element = |(name, role): &(&str, KeyType)| {
-        KeySchemaElement::builder().attribute_name(*name).key_type(role.clone()).build()
+/// The partition's attribute comes first, that of the order second.
+fn key_schema(key: &[String]) -> Result<Vec<KeySchemaElement>, BuildError> {
+    let element = |(name, role): (&String, KeyType)| {
+        KeySchemaElement::builder().attribute_name(name).key_type(role).build()
     };
-    key.iter().map(element).collect()
+    key.iter().zip([KeyType::Hash, KeyType::Range]).map(element).collect()
 }
 
 fn attribute(name: &str) -> Result<AttributeDefinition, BuildError> {
@@ -212,17 +169,20 @@ fn attribute(name: &str) -> Result<AttributeDefinition, BuildError> {
     AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build()
 }
 
-fn index(plan: &IndexPlan<'_>) -> Result<GlobalSecondaryIndex, BuildError> {
-    let projection = Projection::builder().projection_type(plan.projection.clone()).build();
+fn index(plan: &Index) -> Result<GlobalSecondaryIndex, BuildError> {
+    let projection = ProjectionType::from(plan.projection.as_str());
+    let projection = Projection::builder().projection_type(projection).build();
     GlobalSecondaryIndex::builder()
-        .index_name(plan.name)
-        .set_key_schema(Some(key_schema(plan.key)?))
+        .index_name(&plan.name)
+        .set_key_schema(Some(key_schema(&plan.key)?))
         .projection(projection)
         .build()
 }
 
-fn stream(view: Option<StreamViewType>) -> Result<Option<StreamSpecification>, BuildError> {
-    let specification =
-        |view| StreamSpecification::builder().stream_enabled(true).stream_view_type(view).build();
+fn stream(view: Option<&str>) -> Result<Option<StreamSpecification>, BuildError> {
+    let specification = |view| {
+        let view = StreamViewType::from(view);
+        StreamSpecification::builder().stream_enabled(true).stream_view_type(view).build()
+    };
     view.map(specification).transpose()
 }

@@ -7,7 +7,7 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::json;
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 /// More calls than any agent makes in a test.
 const FOR_GOOD: u32 = 1_000_000;
@@ -67,7 +67,7 @@ async fn what_ec2_announces_to_a_host_is_shown_in_its_record() {
     let deployed = system.reaches("spot", "DEPLOYED").await;
     let instance = deployed["deployment"]["instance_id"].as_str().unwrap();
     system.ec2().announce_interruption(instance, 120).await.unwrap();
-    let warned = "EC2 will terminate the spot instance at 20";
+    let warned = "its host says: EC2 will terminate the spot instance at 20";
     let shown = system
         .becomes("spot", "it is announced", |record| {
             record["deployment"]["warnings"].to_string().contains(warned)
@@ -75,4 +75,56 @@ async fn what_ec2_announces_to_a_host_is_shown_in_its_record() {
         .await;
     assert_eq!(shown["status"], "DEPLOYED", "an enclave is replaced when its instance is gone");
     system.destroy_all(&["spot"]).await;
+}
+
+/// nitro-cli hangs, whatever it is asked: the agent lives on, kills what hangs, and comes to know what happened
+/// meanwhile when it answers again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_nitro_cli_hangs_lives_on_and_catches_up() {
+    let system = System::start_with(&[], &[("nitro_cli_deadline_s", 1)]).await;
+    system.put_record(&record("stuck", &json!({ "restart": "always" }))).await.unwrap();
+    let deployed = system.reaches("stuck", "DEPLOYED").await;
+    let host = deployed["deployment"]["host"].as_str().unwrap().to_owned();
+    let instance = deployed["deployment"]["instance_id"].as_str().unwrap().to_owned();
+    let nitro_cli = system.host_dir(&instance).join("nitro-cli");
+    let good = std::fs::read(&nitro_cli).unwrap();
+    let hangs = "#!/bin/sh\necho $$ >>\"$0.hung\"\nexec sleep 1000000\n";
+    replace_program(&nitro_cli, hangs.as_bytes());
+
+    // Two that hung: the first was given up, or there would be no second.
+    let hung = nitro_cli.with_extension("hung");
+    let pids = || {
+        let text = std::fs::read_to_string(&hung).unwrap_or_default();
+        text.lines().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect::<Vec<_>>()
+    };
+    system.until("nitro-cli hung twice", || pids().len() >= 2).await;
+    let first = pids()[0];
+    system.until("what hung is killed", || kill(first, None).is_err()).await;
+    let [(_, enclave)] = &system.enclaves()[..] else { panic!("one enclave runs") };
+    let old = enclave.pid;
+    kill(Pid::from_raw(old), Signal::SIGKILL).unwrap();
+    let beat = system.beat(&host).await.unwrap().unwrap();
+    let beats = async {
+        while system.beat(&host).await.unwrap().unwrap().at <= beat.at {
+            tokio::time::sleep(LOOK_PERIOD).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, beats).await.expect("the heart beats on");
+
+    replace_program(&nitro_cli, &good);
+    system
+        .reports(&host, "the restart is reported", |observed| {
+            observed.assignments.iter().any(|assignment| assignment.restarts == 1)
+        })
+        .await;
+    system.reaches("stuck", "DEPLOYED").await;
+    system.destroy_all(&["stuck"]).await;
+}
+
+/// Another program under the same name, at once: one that is being run cannot be written to.
+fn replace_program(path: &Path, bytes: &[u8]) {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, bytes).unwrap();
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(beside, path).unwrap();
 }

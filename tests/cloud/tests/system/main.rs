@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod booted;
 mod calls;
 mod chaos;
 mod deploy;
@@ -24,11 +25,13 @@ mod mistakes;
 mod networks;
 mod notices;
 mod orphans;
+mod parent_image;
 mod pausing;
 mod publishing;
 mod repeats;
 mod restarts;
 mod scale;
+mod sharing;
 mod spares;
 mod system;
 mod systemd;

@@ -110,6 +110,17 @@ impl System {
         tokio::time::timeout(LIMIT, reported).await.expect(what)
     }
 
+    /// Waits until something outside of every table is so.
+    pub(crate) async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let seen = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let seen = tokio::time::timeout(LIMIT, seen).await;
+        assert!(seen.is_ok(), "not seen: {what}\n{}", self.logs());
+    }
+
     /// Waits until the record is as wanted.
     pub(crate) async fn becomes(
         &self,

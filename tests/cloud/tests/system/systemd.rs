@@ -18,7 +18,7 @@ const ID: &str = "test-enclave-001";
 
 /// The tree of a distribution with systemd that scripts/setup made; none where that cannot be: making and
 /// booting one takes root.
-fn distribution() -> Option<PathBuf> {
+pub(crate) fn distribution() -> Option<PathBuf> {
     let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     let found = env::var_os("BAILEY_SYSTEMD_ROOT").map(PathBuf::from).filter(|it| it.is_dir());
     let found = found.filter(|_| is_root);
@@ -31,14 +31,14 @@ fn distribution() -> Option<PathBuf> {
 }
 
 /// A cloud whose parents are containers with a systemd in them.
-struct Parents {
-    system: System,
+pub(crate) struct Parents {
+    pub(crate) system: System,
     /// The script that boots one; it goes away with this.
     _script: tempfile::TempDir,
 }
 
 impl Parents {
-    async fn start(distribution: &Path) -> Self {
+    pub(crate) async fn start(distribution: &Path) -> Self {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let repository = repository.canonicalize().unwrap();
         let mut options = options(&[]);
@@ -72,7 +72,7 @@ impl Parents {
     }
 
     /// Runs a command in the container of the one instance that lives, and expects it to work.
-    async fn run(&self, command: &[&str]) -> String {
+    pub(crate) async fn run(&self, command: &[&str]) -> String {
         let init = self.init().await;
         let inside = ["-t", &init, "-m", "-u", "-i", "-n", "-p", "-C", "--"];
         let output = Command::new("nsenter").args(inside).args(command).output().unwrap();
@@ -99,13 +99,17 @@ impl Parents {
         answer
     }
 
-    async fn property(&self, name: &str) -> String {
+    pub(crate) async fn property(&self, name: &str) -> String {
         let shown = ["systemctl", "show", "--value", "-p", name, "bailey-agent.service"];
         self.run(&shown).await
     }
 
     /// Waits until a property of the agent's unit is as wanted: systemd tells nobody out here.
-    async fn property_becomes(&self, name: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub(crate) async fn property_becomes(
+        &self,
+        name: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> String {
         let started = Instant::now();
         loop {
             let value = self.property(name).await;

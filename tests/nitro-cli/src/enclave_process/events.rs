@@ -17,8 +17,8 @@ pub(super) enum Event {
     Heartbeat,
     /// The host's directory is being removed.
     HostGone,
-    /// Its responder has ended; how, in words.
-    ResponderEnded(String),
+    /// What it runs as, responder or machine, has ended; how, in words.
+    Ended(String),
     /// The process was asked to end.
     Signal(Signal),
 }
@@ -28,7 +28,7 @@ impl fmt::Display for Event {
         match self {
             Self::Heartbeat => f.write_str("the enclave gave a sign of life"),
             Self::HostGone => f.write_str("the host is gone"),
-            Self::ResponderEnded(how) => write!(f, "the responder has ended ({how})"),
+            Self::Ended(how) => write!(f, "what runs inside has ended ({how})"),
             Self::Signal(signal) => write!(f, "the process was asked to end ({signal})"),
         }
     }

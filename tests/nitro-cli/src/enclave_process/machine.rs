@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 
 use super::events::{Event, Events};
 use super::responder::{HEARTBEAT_SOCKET, NSM_SOCKET, spawn};
+use super::virtual_machine;
 use super::vsock;
 use crate::failure::{Failure, Reason};
 use crate::host::Host;
@@ -31,7 +32,7 @@ use crate::ramdisk::extract;
 /// started 100 GiB of memory. A process starts faster than a machine boots.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The environment variable that replaces [`HEARTBEAT_TIMEOUT`], in milliseconds.
+/// The environment variable that replaces it, in milliseconds.
 const HEARTBEAT_TIMEOUT_VARIABLE: &str = "BAILEY_SIM_HEARTBEAT_TIMEOUT_MS";
 
 /// The directory, in the enclave's own, that the ramdisks are unpacked to.
@@ -50,20 +51,33 @@ pub(super) struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Starts the responder and waits for its sign of life; then opens its vsock.
+    /// Starts what the enclave runs as and waits for its sign of life; then its vsock is open.
     pub(super) fn boot(&self, events: &Events) -> Result<(), Failure> {
-        fs::create_dir(ROOT).map_err(|err| failed("make the root directory", &err))?;
-        extract(&self.launch.request.eif_path, Path::new(ROOT))
-            .map_err(|err| failed("unpack the ramdisks", &err))?;
         self.serve_nsm()?;
         let heartbeat = UnixListener::bind(HEARTBEAT_SOCKET)
             .map_err(|err| failed("listen for the heartbeat", &err))?;
         let sender = events.sender();
         thread::spawn(move || await_heartbeat(&heartbeat, &sender));
+        match virtual_machine::program() {
+            Some(program) => self.boot_machine(&program, events),
+            None => self.boot_process(events),
+        }
+    }
+
+    fn boot_process(&self, events: &Events) -> Result<(), Failure> {
+        fs::create_dir(ROOT).map_err(|err| failed("make the root directory", &err))?;
+        extract(&self.launch.request.eif_path, Path::new(ROOT))
+            .map_err(|err| failed("unpack the ramdisks", &err))?;
         spawn(&Path::new(ROOT).join("keep"), self.cid, &events.sender())
             .map_err(|err| failed("start the responder `/keep`", &err))?;
-        await_boot(events)?;
+        await_boot(events, HEARTBEAT_TIMEOUT)?;
         vsock::listen(self.host, self.cid).map_err(|err| failed("listen on the vsock", &err))
+    }
+
+    fn boot_machine(&self, program: &Path, events: &Events) -> Result<(), Failure> {
+        virtual_machine::spawn(program, self.host, self.launch, self.cid, &events.sender())
+            .map_err(|err| failed("start the virtual machine", &err))?;
+        await_boot(events, virtual_machine::HEARTBEAT_TIMEOUT)
     }
 
     fn serve_nsm(&self) -> Result<(), Failure> {
@@ -117,11 +131,11 @@ fn split_pem(text: &str) -> AuthorityPem {
     AuthorityPem { certificate, key }
 }
 
-fn await_boot(events: &Events) -> Result<(), Failure> {
+fn await_boot(events: &Events, limit: Duration) -> Result<(), Failure> {
     let timeout = env::var(HEARTBEAT_TIMEOUT_VARIABLE)
         .ok()
         .and_then(|text| text.parse().ok())
-        .map_or(HEARTBEAT_TIMEOUT, Duration::from_millis);
+        .map_or(limit, Duration::from_millis);
     let cause = match events.next_within(timeout) {
         Some(Event::Heartbeat) => return Ok(()),
         Some(event) => event.to_string(),

@@ -95,7 +95,7 @@ fn an_image_that_gives_no_sign_of_life_does_not_run() {
     ];
     let causes = [
         "cannot start the responder `/keep`",
-        "the responder has ended (exit status: 3)",
+        "what runs inside has ended (exit status: 3)",
         "no heartbeat within 500 ms",
         "no heartbeat within 500 ms",
     ];

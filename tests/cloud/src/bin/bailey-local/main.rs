@@ -39,6 +39,9 @@ enum Verb {
         /// reads. For scale only.
         #[arg(long)]
         light_hosts: bool,
+        /// A JSON file with tables, launch template and names to use instead of the usual ones.
+        #[arg(long)]
+        installation: Option<PathBuf>,
     },
     /// End it, and check that nothing is left running.
     Down,
@@ -71,12 +74,12 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let state = StateDir::new(std::path::absolute(arguments.state)?);
     match arguments.verb {
-        Verb::Up { detach, without_coordinator, light_hosts } => {
+        Verb::Up { detach, without_coordinator, light_hosts, installation } => {
             let without = Without { coordinator: without_coordinator, whole_hosts: light_hosts };
             if detach {
-                up::detached(&state, without).await?;
+                up::detached(&state, without, installation.as_deref()).await?;
             } else {
-                up::attached(&state, without).await?;
+                up::attached(&state, without, installation.as_deref()).await?;
             }
         }
         Verb::Down => down::down(&state).await?,

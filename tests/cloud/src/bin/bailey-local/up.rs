@@ -1,7 +1,10 @@
 //! `bailey-local up`.
 
 use crate::state::StateDir;
-use bailey_local_cloud::{CloudError, LocalCloud, Options, local::light_measurements};
+use bailey_local_cloud::{
+    CloudError, LocalCloud, Options,
+    local::{Installation, light_measurements},
+};
 use bailey_runtime::Shutdown;
 use std::{
     error::Error,
@@ -26,7 +29,11 @@ pub(crate) struct Without {
 }
 
 /// Runs the cloud until a signal asks for its end.
-pub(crate) async fn attached(state: &StateDir, without: Without) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn attached(
+    state: &StateDir,
+    without: Without,
+    installation: Option<&Path>,
+) -> Result<(), Box<dyn Error>> {
     refuse_second(state)?;
     let mut shutdown = Shutdown::listen()?;
     state.write_pid()?;
@@ -34,6 +41,10 @@ pub(crate) async fn attached(state: &StateDir, without: Without) -> Result<(), B
         state: Some(state.path().to_owned()),
         light_hosts: without.whole_hosts.then(light_measurements),
         ..Options::find()?
+    };
+    let options = match installation {
+        Some(path) => options.installed(Installation::read(path)?),
+        None => options,
     };
     let binaries = options.binaries.clone();
     let started = tokio::select! {
@@ -58,7 +69,11 @@ pub(crate) async fn attached(state: &StateDir, without: Without) -> Result<(), B
 }
 
 /// Starts the cloud in the background and returns when it is ready.
-pub(crate) async fn detached(state: &StateDir, without: Without) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn detached(
+    state: &StateDir,
+    without: Without,
+    installation: Option<&Path>,
+) -> Result<(), Box<dyn Error>> {
     refuse_second(state)?;
     state.forget();
     std::fs::create_dir_all(state.path())?;
@@ -71,6 +86,9 @@ pub(crate) async fn detached(state: &StateDir, without: Without) -> Result<(), B
     }
     if without.whole_hosts {
         command.arg("--light-hosts");
+    }
+    if let Some(path) = installation {
+        command.arg("--installation").arg(path);
     }
     // A group of its own: the interrupt of a terminal is not meant for it.
     command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

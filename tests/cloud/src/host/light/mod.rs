@@ -102,6 +102,7 @@ impl LightHost {
         };
         let about = About {
             agent_version: concat!(env!("CARGO_PKG_VERSION"), "+light").to_owned(),
+            parent_image: None,
             // Another one with each boot: whatever ran before is gone.
             boot_id: format!("{}-{}", facts.id, now().0),
         };

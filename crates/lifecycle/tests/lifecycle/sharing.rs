@@ -1,0 +1,82 @@
+//! Enclaves that share a parent, in the small world.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "what is missing here has failed its test")]
+
+use crate::world::{World, record_with};
+use bailey_lifecycle::{InstanceState, ledger::State};
+use bailey_model::failure::FailureCode;
+use serde_json::{Value, json};
+
+fn sharing() -> Value {
+    record_with(&json!({ "share_parent": true, "instance_type": "m5.2xlarge" }))
+}
+
+#[test]
+fn an_enclave_that_shares_is_deployed_and_destroyed_and_its_host_ends_with_it() {
+    let mut world = World::with_record(sharing());
+    world.deploy();
+    assert_eq!((world.status().as_str(), world.alive()), ("DEPLOYED", 1));
+    assert_eq!(world.attribute("deployment")["shared_host"], "shared/m5.2xlarge/any/0");
+    world.ask("PENDING_DESTROY");
+    world.deploy();
+    assert_eq!((world.status().as_str(), world.alive()), ("DESTROYED", 0));
+    world.check_history();
+}
+
+#[test]
+fn an_enclave_that_cannot_be_ended_keeps_its_place_until_the_others_have_left() {
+    let mut world = World::with_record(sharing());
+    world.deploy();
+    world.beside_another(None);
+    world.ask("PENDING_DESTROY");
+    world.settle();
+    // Its host never says that it is gone.
+    world.later(61);
+    world.settle();
+    assert!(matches!(world.state(), State::Terminating { .. }), "{:?}", world.state());
+    world.later(1_200);
+    world.settle();
+    assert!(world.entry.as_ref().unwrap().is_overdue());
+    assert_eq!((world.status().as_str(), world.alive()), ("DESTROYING", 1));
+    world.the_others_leave();
+    world.settle();
+    assert_eq!((world.status().as_str(), world.alive()), ("DESTROYED", 0));
+}
+
+#[test]
+fn an_enclave_that_was_shown_as_anothers_already_is_rejected() {
+    let mut world = World::with_record(sharing());
+    world.settle();
+    let instance_id = world.state().host().unwrap().instance_id.clone();
+    world.beside_another(Some(format!("{instance_id}-enc0123456789abcdef")));
+    world.host_works();
+    world.settle();
+    assert_eq!(world.failure_code(), Some(FailureCode::AttestationRejected));
+    world.host_works();
+    world.settle();
+    assert_eq!((world.status().as_str(), world.alive()), ("FAILED", 1));
+}
+
+#[test]
+fn nobody_shares_where_that_is_not_allowed() {
+    let mut world = World::with_record(sharing());
+    world.config.enclaves_per_parent = 1;
+    world.deploy();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.state().host().unwrap().slot, None);
+}
+
+/// Whoever joins a host may find out only then that it was lost before.
+#[test]
+fn a_host_that_is_lost_before_it_says_anything_about_an_enclave_is_replaced() {
+    let mut world = World::with_record(sharing());
+    world.settle();
+    let lost = world.state().host().unwrap().instance_id.clone();
+    for instance in &mut world.instances {
+        instance.state = InstanceState::Terminated;
+    }
+    world.deploy();
+    world.deploy();
+    assert_eq!((world.status().as_str(), world.alive()), ("DEPLOYED", 1));
+    assert_ne!(world.state().host().unwrap().instance_id, lost);
+}

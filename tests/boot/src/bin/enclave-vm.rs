@@ -1,0 +1,7 @@
+//! `enclave-vm`: boots an enclave image on a virtual machine.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bailey_enclave_vm::command::main()
+}

@@ -1,0 +1,171 @@
+"""Checks of every policy of an installation. Each check gives its problems as texts."""
+
+import json
+import re
+
+import parliament
+from iam import many, statements
+
+# Actions that know no resources, as AWS's Service Authorization Reference has it: an Allow has to name `*`.
+NO_RESOURCES = {
+    "dynamodb:ListStreams": "lists the streams of the account",
+    "ec2:DescribeInstances": "descriptions of EC2 know no resources",
+    "ec2:DescribeLaunchTemplateVersions": "descriptions of EC2 know no resources",
+}
+# Ids that nobody knows before the instance exists; each such statement has a condition instead.
+UNNAMED = ("instance/*", "network-interface/*", "volume/*")
+# A role's policies written into it may have so many characters together, white space not counted.
+MOST_CHARACTERS = 10_240
+# parliament takes a policy variable for a text, where AWS fills in an address.
+FILLED_IN = "${aws:EC2InstanceSourcePrivateIPv4}"
+
+# Attributes that hold a policy, by type of resource.
+HOLDERS = {
+    "aws_iam_policy": ["policy"],
+    "aws_iam_role": ["assume_role_policy"],
+    "aws_iam_role_policy": ["policy"],
+    "aws_s3_bucket_policy": ["policy"],
+    "aws_sns_topic_policy": ["policy"],
+}
+
+
+def every(applied):
+    """(address, policy as text) of every policy."""
+    for kind, attributes in HOLDERS.items():
+        for address, values in applied.of(kind):
+            for attribute in attributes:
+                yield address, values[attribute]
+
+
+def role_policies(applied, module):
+    """The policies written into the role of a module."""
+    return [
+        values["policy"]
+        for address, values in applied.of("aws_iam_role_policy")
+        if address.startswith(f"module.{module}")
+    ]
+
+
+def wildcards(applied):
+    """Allowed actions with wildcards, and wildcard resources where the API knows resources."""
+    problems = []
+    for address, policy in every(applied):
+        for it in statements(policy):
+            where = f"{address}, {it.get('Sid', 'no Sid')}"
+            actions = many(it.get("Action", []))
+            if it["Effect"] != "Allow":
+                continue
+            if "NotAction" in it or "NotResource" in it:
+                problems.append(f"{where}: allows all but something")
+            problems += [f"{where}: wildcard action {one}" for one in actions if "*" in one]
+            for resource in many(it.get("Resource", [])):
+                problems += wide(where, resource, actions, it)
+    return problems
+
+
+def wide(where, resource, actions, it):
+    if resource == "*":
+        return [
+            f"{where}: wildcard resource for {action}"
+            for action in actions
+            if action not in NO_RESOURCES
+        ]
+    if "*" not in resource:
+        return []
+    # Objects of one bucket, streams of one log group.
+    own = resource.split(":", 5)[-1]
+    if resource.startswith("arn:aws:s3:::") and "*" not in own.split("/")[0] and "/" in own:
+        return []
+    if ":logs:" in resource and resource.endswith(":*") and resource.count("*") == 1:
+        return []
+    if resource.endswith(UNNAMED) and resource.count("*") == 1 and it.get("Condition"):
+        return []
+    return [f"{where}: wildcard resource {resource}"]
+
+
+def lint(applied):
+    """What parliament says of a policy: unknown actions, wrong resources, conditions that do not exist."""
+    problems = []
+    for address, policy in every(applied):
+        if is_of_resource(policy):
+            continue
+        # Nor does it know that the label of a stream has colons.
+        policy = re.sub(r"/stream/[\dT:.-]+", "/stream/label", policy)
+        try:
+            found = parliament.analyze_policy_string(policy, ignore_private_auditors=True).findings
+        except Exception as error:  # noqa: BLE001 it fails in many ways on what it does not expect
+            problems.append(f"{address}: cannot be read: {error}")
+            continue
+        for one in found:
+            if not (one.issue == "MISMATCHED_TYPE" and FILLED_IN in str(one.detail)):
+                problems.append(f"{address}: {one.issue} {str(one.detail)[:300]}")
+    return problems
+
+
+def is_of_resource(policy):
+    """Whether it is a policy of a resource, which names principals; parliament knows those of identities."""
+    return any("Principal" in it for it in statements(policy))
+
+
+def sizes(applied):
+    problems = []
+    for address, policy in every(applied):
+        size = len(json.dumps(json.loads(policy), separators=(",", ":")))
+        if size > MOST_CHARACTERS:
+            problems.append(f"{address}: {size} characters, {MOST_CHARACTERS} are allowed")
+    return problems
+
+
+def trust(applied):
+    """Each role is for one service of AWS and nobody else."""
+    problems = []
+    for address, values in applied.of("aws_iam_role"):
+        for it in statements(values["assume_role_policy"]):
+            services = it.get("Principal", {}).get("Service")
+            if set(it["Principal"]) != {"Service"} or not isinstance(services, str):
+                problems.append(f"{address}: is for {it['Principal']}")
+    return problems
+
+
+def kinds(applied):
+    """By ARN: what a resource stands for in calls.py."""
+    names = {
+        applied.outputs["enclaves_table"]: "enclaves",
+        applied.outputs["ledger_table"]: "ledger",
+        applied.outputs["hosts_table"]: "hosts",
+        applied.outputs["eif_bucket"]: "eif",
+        applied.outputs["reports_bucket"]: "reports",
+    }
+
+    def kind(arn, action):
+        if arn == "*":
+            return "*" if not action.startswith("ec2:") else "ec2"
+        service, rest = arn.split(":")[2], arn.split(":", 5)[5]
+        if service in ("dynamodb", "s3"):
+            name = rest.removeprefix("table/").split("/")[0]
+            return names.get(name, name)
+        return {"sns": "topic", "sqs": "failures"}.get(service, service)
+
+    return kind
+
+
+def allowed(applied, module):
+    """What a module's role allows: {(what it is called on, action)}."""
+    kind = kinds(applied)
+    return {
+        (kind(resource, action), action)
+        for policy in role_policies(applied, module)
+        for it in statements(policy)
+        if it["Effect"] == "Allow"
+        for action in many(it["Action"])
+        for resource in many(it["Resource"])
+    }
+
+
+def compared(applied, module, called):
+    """Where a role and the calls of its program differ."""
+    granted = allowed(applied, module)
+    return [f"{module}: {action} on {what} is called and not allowed" for what, action in sorted(called - granted)] + [
+        f"{module}: {action} on {what} is allowed and never called"
+        for what, action in sorted(granted - called)
+    ]
