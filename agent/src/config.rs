@@ -2,12 +2,13 @@
 
 use crate::{
     helper::Helper,
+    network::{self, Limits},
     nitro_cli::NitroCli,
     pool::{Pool, applier::Applier},
     vsock::{Vsock, VsockFormError},
 };
 use serde::Deserialize;
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{fs, io, net::IpAddr, path::PathBuf, time::Duration};
 use toml::{Table, Value};
 
 /// What the agent needs to know; each key has a default that serves on a real parent.
@@ -64,6 +65,12 @@ pub struct Config {
     /// What groups of CloudWatch Logs are called before the enclave's id, as `/aws/ec2/enclave/`; output goes
     /// to the journal alone when absent.
     pub log_group_prefix: Option<String>,
+    /// The address on which enclaves' ports listen.
+    pub ingress_address: IpAddr,
+    /// The most connections of one enclave in each direction; each takes two descriptors.
+    pub network_connections: usize,
+    /// How long a connection of an enclave may carry nothing, in seconds.
+    pub network_idle_s: u64,
 }
 
 impl Default for Config {
@@ -98,6 +105,9 @@ impl Default for Config {
             cache_limit_mib: 8_192,
             health_period_s: 30,
             log_group_prefix: None,
+            ingress_address: IpAddr::from([0, 0, 0, 0]),
+            network_connections: 1_024,
+            network_idle_s: 600,
         }
     }
 }
@@ -202,6 +212,16 @@ impl Config {
             applier: helper.map_or_else(direct, Applier::Helped),
             most_regions: self.most_memory_regions,
         }
+    }
+
+    /// How enclaves' connections are served.
+    pub fn network(&self) -> Result<network::Settings, ConfigError> {
+        let idle = Duration::from_secs(self.network_idle_s.max(1));
+        Ok(network::Settings {
+            vsock: self.vsock()?,
+            ingress_address: self.ingress_address,
+            limits: Limits { connections: self.network_connections, idle, ..Limits::default() },
+        })
     }
 
     /// How much the images in the cache may take, in bytes.

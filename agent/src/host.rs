@@ -163,6 +163,8 @@ impl Host {
                 enclave_id: unit.memory.assignment.enclave_id.clone(),
                 generation: unit.memory.assignment.generation,
                 enclave: enclave.clone(),
+                egress: unit.memory.assignment.egress.clone(),
+                ingress: unit.memory.assignment.ingress.clone(),
             }),
             _ => None,
         };

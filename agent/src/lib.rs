@@ -13,6 +13,7 @@
 //! | [`hosts_table`], [`image`], [`parent`], [`attest`] | the adapters behind them |
 //! | [`nitro_cli`], [`pool`], [`vsock`], [`command`] | what those are made of |
 //! | [`workload`] | what workloads print, and how they are |
+//! | [`network`] | what enclaves may reach, and where they are reached |
 //! | [`herald`], [`mod@helper`] | the service manager, and what only root may do |
 //! | `clock`, `announcements` | what has to be right before anything begins, and what EC2 says of the instance |
 //! | [`check`], [`status`], [`parent_image`] | what an operator asks, and what the parent's image says |
@@ -35,6 +36,7 @@ pub mod identity;
 pub mod image;
 pub mod logging;
 pub mod name;
+pub mod network;
 pub mod nitro_cli;
 pub mod parent;
 pub mod parent_image;
@@ -62,6 +64,7 @@ use herald::Herald;
 use hosts_table::{DynamoHostsTable, Made};
 use identity::{Identity, Metadata, MetadataError};
 use image::{Cache, CacheError, ProgressBoard, S3Images};
+use network::{FiguresBoard, SystemResolver};
 use nitro_cli::NitroCli;
 use parent::Parent;
 use state::{StateDir, StateError};
@@ -103,6 +106,14 @@ pub async fn run(file: ConfigFile, mut shutdown: Shutdown) -> Result<(), RunErro
     let mut beside = JoinSet::new();
     beside.spawn(announcements::watch(metadata, announce));
     let workloads = listen_to_workloads(&config, &sdk, &calls, &mut beside)?;
+    let figures = FiguresBoard::default();
+    beside.spawn(network::serve(
+        config.network()?,
+        SystemResolver::default,
+        workloads.running.subscribe(),
+        workloads.findings.clone(),
+        figures.clone(),
+    ));
     let ports = Ports { workloads, ..ports };
     let about = About {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -111,7 +122,8 @@ pub async fn run(file: ConfigFile, mut shutdown: Shutdown) -> Result<(), RunErro
     };
     let host = state.host()?;
     let asked = shutdown.requested();
-    let ending = supervise(ports, host, state, about, config.pace(), progress, asked).await?;
+    let shown = (progress, figures);
+    let ending = supervise(ports, host, state, about, config.pace(), shown, asked).await?;
     match ending {
         Ending::Asked => log::info!("agent ends, its enclaves go on"),
         Ending::Unassigned => power_off(&config).await?,

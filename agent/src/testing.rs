@@ -24,6 +24,8 @@ pub(crate) fn assignment(id: &str, generation: u64) -> Assignment {
         expected_pcrs: PcrSet::new(),
         restart: RestartPolicy::OnFailure,
         nonce: nonce(1),
+        egress: vec![],
+        ingress: vec![],
     }
 }
 

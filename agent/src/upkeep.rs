@@ -4,7 +4,7 @@
 //! up: enclaves keep running meanwhile, and the newest report is written once the table is back.
 
 use crate::{config::Pace, ports::HostsTable};
-use bailey_model::hosts::{Beat, Desired, FetchProgress, Observed};
+use bailey_model::hosts::{Beat, Desired, FetchProgress, Observed, Traffic};
 use std::{error::Error, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
@@ -18,6 +18,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 pub trait ProgressSource: Send + Sync + 'static {
     /// Fetches that are under way.
     fn progress(&self) -> Vec<FetchProgress>;
+    /// What running enclaves have said and heard.
+    fn traffic(&self) -> Vec<Traffic> {
+        Vec::new()
+    }
+}
+
+/// Fetches, and the traffic beside them.
+impl ProgressSource for (crate::image::ProgressBoard, crate::network::FiguresBoard) {
+    fn progress(&self) -> Vec<FetchProgress> {
+        self.0.progress()
+    }
+
+    fn traffic(&self) -> Vec<Traffic> {
+        self.1.traffic()
+    }
 }
 
 impl ProgressSource for crate::image::ProgressBoard {
@@ -88,8 +103,12 @@ pub(crate) async fn beat<T: HostsTable>(
 ) {
     let mut complaint = Complaint::default();
     loop {
-        let beat =
-            Beat { at: bailey_runtime::now(), progress: progress.progress(), ..Beat::default() };
+        let beat = Beat {
+            at: bailey_runtime::now(),
+            progress: progress.progress(),
+            traffic: progress.traffic(),
+            ..Beat::default()
+        };
         match table.beat(&beat).await {
             Ok(()) => complaint.settle(),
             Err(err) => complaint.voice_error("heartbeat not written", &err),

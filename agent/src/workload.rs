@@ -32,6 +32,7 @@ pub use ship::{Shipper, ship};
 use bailey_model::{
     EnclaveId, Generation,
     hosts::{RunningEnclave, WorkloadHealth},
+    network::{Destination, IngressPort},
 };
 use std::collections::BTreeMap;
 use tokio::sync::watch;
@@ -45,6 +46,10 @@ pub struct Running {
     pub generation: Generation,
     /// The enclave.
     pub enclave: RunningEnclave,
+    /// What it may reach.
+    pub egress: Vec<Destination>,
+    /// Where it is reached.
+    pub ingress: Vec<IngressPort>,
 }
 
 /// What was found out about the workload of one enclave.

@@ -173,4 +173,22 @@ mod tests {
             assert!(help.contains("Exit code"), "{} is silent on exit codes", verb.get_name());
         }
     }
+
+    /// Every command of the page about networks is one that this program understands.
+    #[test]
+    fn the_commands_of_the_networking_page_are_understood() {
+        let page = include_str!("../../docs/networking.md").replace("\\\n", " ");
+        let blocks = page.split("```sh").skip(1).filter_map(|rest| rest.split("```").next());
+        let lines =
+            blocks.flat_map(str::lines).chain(page.split('`').filter(|it| !it.contains('\n')));
+        let commands: Vec<&str> = lines.filter(|line| line.starts_with("bailey ")).collect();
+        let understood = |line: &&str| {
+            let words = line.split('#').next().unwrap_or(line).split_whitespace();
+            let parsed = Cli::try_parse_from(words);
+            parsed.inspect_err(|error| eprintln!("{line}\n{error}")).is_ok()
+        };
+        let whole = commands.iter().filter(|line| line.contains(" --")).collect::<Vec<_>>();
+        assert!(whole.len() >= 3, "{whole:?}");
+        assert!(whole.iter().all(|line| understood(line)));
+    }
 }

@@ -44,7 +44,7 @@ async fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let ended = match command {
-        Command::Lambda(_) => lambda(config).await.map_err(|error| fail(&error)),
+        Command::Lambda(_) => Box::pin(lambda(config)).await.map_err(|error| fail(&error)),
         Command::Run(_) => run(config).await.map_err(|error| fail(&error)),
     };
     ended.err().unwrap_or(ExitCode::SUCCESS)

@@ -67,6 +67,10 @@ pub struct BuildArgs {
     /// The enclave's host name.
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
+    /// A TCP port of its loopback on which the workload listens and which its parent may reach, when
+    /// the enclave's record leads a port there; may be given several times.
+    #[arg(long = "port", value_name = "PORT")]
+    pub ports: Vec<u16>,
     /// Sign the image with this key (P-384, PEM), which PCR8 then shows.
     #[arg(long, value_name = "FILE", requires = "sign_certificate")]
     pub sign_key: Option<PathBuf>,
@@ -113,6 +117,7 @@ impl BuildArgs {
             restart: self.restart,
             health: probe.map(Health::new),
             hostname: self.hostname,
+            ports: self.ports,
         };
         let options = BuildOptions {
             kernel,

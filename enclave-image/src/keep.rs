@@ -13,6 +13,7 @@
 
 mod answer;
 mod attend;
+mod carry;
 mod clock;
 mod connection;
 mod enclave;
@@ -32,7 +33,7 @@ pub use answer::Responder;
 pub use connection::{Connection, Listener};
 pub use nsm::{AttestationInput, DeviceNsm, NsmDevice, NsmError, SecurityModule, SocketNsm};
 pub use serve::{ConverseError, Limits, Peer, Service, serve};
-pub use settings::{ListenAddress, NsmAddress, PeerAddress, Settings, SettingsError};
+pub use settings::{ListenAddress, NsmAddress, PeerAddress, PortsAddress, Settings, SettingsError};
 
 use crate::workload::WorkloadError;
 use nix::sys::prctl::set_child_subreaper;
@@ -60,6 +61,10 @@ environment of `keep attest` and `keep run`:
   KEEP_LISTEN_WORKLOAD  vsock:PORT (default vsock:5006) or unix:/path: output, state and health of
                         the workload; not of `keep attest`
   KEEP_NSM              device (default: /dev/nsm) or unix:/path of a simulated one
+  KEEP_EGRESS           none (default), vsock:CID:PORT or unix:/path: the parent's proxy, to which the
+                        workload is shown the way in HTTPS_PROXY; not of `keep attest`
+  KEEP_PORTS            vsock (default) or unix:/path, for sockets /path_PORT: the workload's ports; not
+                        of `keep attest`
   KEEP_HEARTBEAT        none (default), vsock:CID:PORT or unix:/path: send the boot heartbeat there
 
 exit status: 0 after --help or --version and when the workload has ended for good, 1 after a failure,
@@ -143,6 +148,8 @@ enum RunError {
     Bind { address: String, source: io::Error },
     #[error("cannot wait for children and signals")]
     Children(#[source] io::Error),
+    #[error("cannot open the workload's way out and in")]
+    Carry(#[source] io::Error),
     #[error("cannot read {}", path.display())]
     ReadWorkload { path: PathBuf, source: io::Error },
     #[error("cannot extend and lock the registers as the image says")]

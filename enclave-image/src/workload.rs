@@ -4,13 +4,16 @@
 //! from the parent, so whoever trusts the measurements knows what was started and how.
 
 mod health;
+mod network;
 mod registers;
 mod restart;
 
 pub use health::{Health, Probe};
+pub use network::Network;
 pub use registers::{FIRST_FREE_PCR, LAST_PCR, Registers};
 pub use restart::{Restart, RestartPolicy};
 
+use bailey_model::network::MAX_INGRESS;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -57,6 +60,9 @@ pub struct Workload {
     /// The enclave's host name; the kernel's own when it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// The ways between it and its parent.
+    #[serde(default, skip_serializing_if = "Network::is_default")]
+    pub network: Network,
     /// The registers that `keep` extends and locks before the workload starts.
     #[serde(default)]
     pub registers: Registers,
@@ -123,6 +129,7 @@ impl Workload {
             health: None,
             log: Log::default(),
             hostname: None,
+            network: Network::default(),
             registers: Registers::default(),
         }
     }
@@ -167,6 +174,7 @@ impl Workload {
         }
         self.health.as_ref().map_or(Ok(()), Health::check)?;
         self.restart.check()?;
+        self.network.check()?;
         self.registers.check()
     }
 }
@@ -186,6 +194,18 @@ pub enum WorkloadError {
     /// There is no program to start.
     #[error("argv names no program")]
     NoProgram,
+    /// A port is out of range, or `keep`'s own.
+    #[error("network.ports holds {found}, it can hold 1 to 65535, and not 5005 or 5006")]
+    Port {
+        /// The port.
+        found: u16,
+    },
+    /// There are too many ports.
+    #[error("network.ports holds {found} ports, it can hold {MAX_INGRESS}")]
+    Ports {
+        /// How many.
+        found: usize,
+    },
     /// The probe's path is none of HTTP.
     #[error(
         "the probe's path `{found}` does not start with a slash, or holds space or control characters"
@@ -252,6 +272,7 @@ mod tests {
         workload.env.insert("A".into(), "1".into());
         workload.hostname = Some("demo".into());
         workload.at_end = AtEnd::Stay;
+        workload.network.ports = vec![443];
         workload.registers.lock = vec![16, 17];
         workload.registers.extend.insert(16, "text".into());
         workload.health = Some(Health {
@@ -277,6 +298,7 @@ mod tests {
         assert!(with(r#""health":{"tcp":{"port":0}}"#).contains("port above 0"));
         assert!(with(r#""health":{"http":{"port":1,"path":"a b"}}"#).contains("slash"));
         assert!(with(r#""restart":{"pause_ms":5,"max_pause_ms":4}"#).contains("pauses"));
+        assert!(with(r#""network":{"ports":[5005]}"#).contains("holds 5005"));
         assert!(with(r#""unknown":1"#).contains("not the JSON"));
     }
 

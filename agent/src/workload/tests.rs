@@ -91,6 +91,8 @@ fn running(cid: u32) -> Running {
         enclave_id: "enc_1".parse().unwrap(),
         generation: Generation(1),
         enclave: RunningEnclave { nitro_id: format!("i-1-enc{cid}"), cid },
+        egress: vec![],
+        ingress: vec![],
     }
 }
 

@@ -65,7 +65,16 @@ fn asked(configuration: &Configuration) -> Vec<(&'static str, String)> {
     if !configuration.availability_zones.is_empty() {
         pairs.push(("zones", configuration.availability_zones.join(", ")));
     }
+    pairs.push(("may reach", listed(&configuration.egress, "nothing")));
+    pairs.push(("reached at", listed(&configuration.ingress, "nowhere")));
     pairs
+}
+
+fn listed<T: std::fmt::Display>(list: &[T], empty: &str) -> String {
+    match list {
+        [] => empty.to_owned(),
+        list => list.iter().map(T::to_string).collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn indexes(pcrs: &PcrSet) -> String {

@@ -1,6 +1,7 @@
 //! `bailey image`
 
 pub(crate) mod inspect;
+pub(crate) mod kms_policy;
 
 use crate::{
     exit::{Advise, Exit, Outcome},
@@ -22,6 +23,7 @@ use std::{
 pub(crate) enum Command {
     Build(Box<Args>),
     Inspect(inspect::Args),
+    KmsPolicy(kms_policy::Args),
     NewKey(NewKeyArgs),
     Sign(SignArgs),
 }
@@ -97,6 +99,7 @@ pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Build(args) => build(*args),
         Command::Inspect(args) => inspect::run(args),
+        Command::KmsPolicy(args) => kms_policy::run(&args),
         Command::NewKey(args) => new_key(&args.file),
         Command::Sign(args) => sign(&args.image, &args.key),
     }

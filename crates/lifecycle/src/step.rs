@@ -750,6 +750,8 @@ pub(crate) fn assignment(entry: &Entry, nonce: &Nonce) -> Option<Assignment> {
         expected_pcrs,
         restart: configuration.restart,
         nonce: nonce.clone(),
+        egress: configuration.egress.clone(),
+        ingress: configuration.ingress.clone(),
     })
 }
 

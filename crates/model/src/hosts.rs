@@ -7,6 +7,7 @@
 use crate::{
     Base64Bytes, EnclaveId, Generation, PcrSet, S3Location, UnixMillis,
     failure::{Failure, cut},
+    network::{Destination, IngressPort},
     record::RestartPolicy,
 };
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,12 @@ pub struct Assignment {
     pub restart: RestartPolicy,
     /// The nonce that the enclave's next document must carry.
     pub nonce: Nonce,
+    /// What the enclave may reach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<Destination>,
+    /// Where the enclave is reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ingress: Vec<IngressPort>,
 }
 
 /// An image in S3.
@@ -286,6 +293,30 @@ pub struct Beat {
     /// `<service>.<operation>`; a figure for people.
     #[serde(default)]
     pub calls: BTreeMap<String, u64>,
+    /// What each running enclave has said and heard; figures for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<Traffic>,
+}
+
+/// What one enclave has said and heard since its agent began to serve it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Traffic {
+    /// Whose enclave.
+    pub enclave_id: EnclaveId,
+    /// Which accepted request.
+    pub generation: Generation,
+    /// Tunnels that were opened for it.
+    pub tunnels: u64,
+    /// Requests of it that were refused.
+    pub refused: u64,
+    /// Connections that were carried to it.
+    pub accepted: u64,
+    /// Connections of both kinds that are open.
+    pub open: u64,
+    /// Bytes that it sent.
+    pub bytes_out: u64,
+    /// Bytes that it was sent.
+    pub bytes_in: u64,
 }
 
 /// How much of an image has been read.

@@ -13,6 +13,7 @@
 //! | [`report`] | an attestation report |
 //! | [`manifest`] | what an image measures to |
 //! | [`failure`] | failure codes, with a hint for each |
+//! | [`network`] | what an enclave may reach, and where it is reached |
 //! | [`binding`] | the hash that ties a document to one assignment |
 
 pub mod binding;
@@ -22,6 +23,7 @@ pub mod hosts;
 mod ids;
 pub mod instance_type;
 pub mod manifest;
+pub mod network;
 mod pcr;
 pub mod projection;
 pub mod record;

@@ -9,6 +9,7 @@ mod field;
 use crate::{
     EnclaveId, EnclaveIdError, Pcr, PcrSet, S3Location, Status, UnknownStatus,
     instance_type::{InstanceType, Need},
+    network::{Destination, IngressPort},
 };
 use field::Fields;
 pub use field::{Allowed, ConfigurationError};
@@ -89,6 +90,12 @@ pub struct Configuration {
     pub restart: RestartPolicy,
     /// Free-form labels.
     pub labels: BTreeMap<String, String>,
+    /// What the enclave may reach; nothing when empty. Sorted, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<Destination>,
+    /// Where the enclave is reached; nowhere when empty. Sorted, each port of the parent once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ingress: Vec<IngressPort>,
 }
 
 /// What to do when an enclave ends by itself.
@@ -159,6 +166,8 @@ impl Configuration {
             availability_zones: fields.texts(&["availability_zones", "availabilityZones"])?,
             restart: fields.restart(&["restart"])?.unwrap_or_default(),
             labels: fields.labels(&["labels"])?,
+            egress: fields.egress(&["egress"])?,
+            ingress: fields.ingress(&["ingress"])?,
         })
     }
 
@@ -268,6 +277,60 @@ mod tests {
     }
 
     #[test]
+    fn an_enclave_reaches_nothing_and_is_reached_nowhere_unless_that_is_written_out() {
+        let silent = configuration(json!({"eif_path": "s3://bucket/x"})).unwrap();
+        assert_eq!((silent.egress, silent.ingress), (vec![], vec![]));
+        let talking = configuration(json!({
+            "eif_path": "s3://bucket/x",
+            "egress": ["b.example:443", "a.example:443", "a.example:443"],
+            "ingress": [
+                {"parent_port": 8443, "enclave_port": 443, "health_gated": true},
+                {"parentPort": "8080", "enclavePort": "80", "proxyProtocol": "true"}
+            ]
+        }))
+        .unwrap();
+        let texts: Vec<String> = talking.egress.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["a.example:443", "b.example:443"]);
+        let texts: Vec<String> = talking.ingress.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["8080:80,proxy", "8443:443,healthy"]);
+    }
+
+    #[test]
+    fn a_destination_or_port_that_cannot_be_had_is_named_with_its_place() {
+        let refused = |fields: Value| {
+            let mut all = json!({"eif_path": "s3://bucket/x"});
+            all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            configuration(all).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused(json!({"egress": ["a.example:443", "a.example"]})),
+            "configuration.egress[1] is \"a.example\"; allowed is host:port, *.suffix:port, \
+             address:port or block/prefix:port"
+        );
+        let reserved = json!({"ingress": [{"parent_port": 8080, "enclave_port": 5005}]});
+        assert!(refused(reserved).starts_with("configuration.ingress[0] is {"));
+        let twice = json!({"ingress": [
+            {"parent_port": 8080, "enclave_port": 80}, {"parent_port": 8080, "enclave_port": 81}
+        ]});
+        assert!(refused(twice).starts_with("configuration.ingress is ["));
+        let unknown = json!({"ingress": [{"parent_port": 8080, "enclave_port": 80, "tls": true}]});
+        assert!(refused(unknown).starts_with("configuration.ingress[0] is {"));
+        let many = vec!["a.example:1"; crate::network::MAX_EGRESS + 1];
+        assert!(refused(json!({"egress": many})).starts_with("configuration.egress is ["));
+    }
+
+    #[test]
+    fn a_snapshot_that_was_written_before_there_was_a_network_is_read() {
+        let mut snapshot =
+            serde_json::to_value(configuration(json!({"eif_path": "s3://bucket/x"})).unwrap())
+                .unwrap();
+        assert!(snapshot.get("egress").is_none());
+        snapshot["egress"] = json!(["a.example:443"]);
+        let read: Configuration = serde_json::from_value(snapshot).unwrap();
+        assert_eq!(read.egress.len(), 1);
+    }
+
+    #[test]
     fn a_record_without_a_usable_id_is_nobodys() {
         let record = json!({"status": "PENDING_DEPLOY"});
         assert_eq!(Request::parse(record.as_object().unwrap()), Err(RecordError::NoId));
@@ -300,7 +363,7 @@ mod tests {
             field in prop::sample::select(vec![
                 "instance_type", "cpu_count", "memoryMiB", "eif_path", "eif_version_id",
                 "eif_sha384", "debug_mode", "expected_pcrs", "require_verified", "share_parent",
-                "availability_zones", "restart", "labels",
+                "availability_zones", "restart", "labels", "egress", "ingress",
             ]),
             value in any_json(),
         ) {

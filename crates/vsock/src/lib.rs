@@ -40,6 +40,10 @@ pub const MAX_REQUEST_LEN: usize = 16 * 1024;
 /// driver's buffer holds 12 KiB, and base64 makes that 16 KiB.
 pub const MAX_RESPONSE_LEN: usize = 64 * 1024;
 
+/// The port of [`PARENT_CID`] on which an enclave's outbound connections begin: HTTP `CONNECT` requests, each
+/// answered by the parent's agent, which carries what follows to where the enclave's record allows.
+pub const EGRESS_PORT: u32 = 3128;
+
 /// The CID under which an enclave reaches its parent instance.
 pub const PARENT_CID: u32 = 3;
 

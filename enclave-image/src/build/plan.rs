@@ -47,6 +47,8 @@ pub struct Changes {
     pub health: Option<Health>,
     /// The enclave's host name.
     pub hostname: Option<String>,
+    /// Ports under which the parent reaches it, beside those that it has.
+    pub ports: Vec<u16>,
 }
 
 /// The second ramdisk, unless there is nothing to put into it.
@@ -115,13 +117,15 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 impl Changes {
     fn is_empty(&self) -> bool {
-        let Self { argv, env, user, working_directory, restart, health, hostname } = self;
+        let Self { argv, env, user, working_directory, restart, health, hostname, ports } = self;
         let texts = [user, working_directory, hostname].into_iter().all(Option::is_none);
-        texts && argv.is_empty() && env.is_empty() && restart.is_none() && health.is_none()
+        let lists = argv.is_empty() && env.is_empty() && ports.is_empty();
+        texts && lists && restart.is_none() && health.is_none()
     }
 
     fn apply(&self, workload: &mut Workload) {
-        let Self { argv, env, user, working_directory, restart, health, hostname } = self.clone();
+        let Self { argv, env, user, working_directory, restart, health, hostname, ports } =
+            self.clone();
         if !argv.is_empty() {
             workload.argv = argv;
         }
@@ -141,6 +145,9 @@ impl Changes {
         if hostname.is_some() {
             workload.hostname = hostname;
         }
+        workload.network.ports.extend(ports);
+        workload.network.ports.sort_unstable();
+        workload.network.ports.dedup();
     }
 }
 

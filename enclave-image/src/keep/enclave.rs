@@ -9,6 +9,7 @@ use super::{
     RunError, STACK_BYTES, Settings,
     answer::Responder,
     attend::{Attendant, copy_to_console},
+    carry,
     connection::Listener,
     heartbeat, logger, nsm,
     output::Ring,
@@ -80,6 +81,8 @@ pub(super) fn live(
     if workload.is_some_and(|workload| workload.log.console) {
         copy_to_console_in_background(&ring)?;
     }
+    let workload = workload.map(|workload| open_ways(workload, settings)).transpose()?;
+    let workload = workload.as_ref();
     let run = Run { place, children: &children, events: &events, ring: &ring };
     let end = match workload {
         Some(workload) => supervise(workload, &run),
@@ -94,6 +97,23 @@ pub(super) fn live(
         ring.wait_for_readers(LAST_WORDS);
     }
     end.map_err(RunError::Serve)
+}
+
+/// Opens the ways between the workload and its parent; the workload, told of its way out. What its image
+/// sets itself, it keeps.
+fn open_ways(workload: &Workload, settings: &Settings) -> Result<Workload, RunError> {
+    let mut workload = workload.clone();
+    for port in &workload.network.ports {
+        carry::inward(&settings.ports.of(*port), *port).map_err(RunError::Carry)?;
+    }
+    if let (true, Some(parent)) = (workload.network.egress, &settings.egress) {
+        let proxy =
+            carry::outward(parent.clone(), settings.egress_port).map_err(RunError::Carry)?;
+        for (name, value) in carry::variables(proxy) {
+            workload.env.entry(name).or_insert(value);
+        }
+    }
+    Ok(workload)
 }
 
 fn bytes_held(workload: Option<&Workload>) -> usize {

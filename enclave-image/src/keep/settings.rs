@@ -1,8 +1,13 @@
 //! Where to listen, which NSM to ask and whom to tell, from the environment.
 
 use super::nsm::{DeviceNsm, NsmDevice, SocketNsm};
-use bailey_vsock::{ATTESTATION_PORT, HEARTBEAT_PORT, PARENT_CID, workload::WORKLOAD_PORT};
+use bailey_vsock::{
+    ATTESTATION_PORT, EGRESS_PORT, HEARTBEAT_PORT, PARENT_CID, workload::WORKLOAD_PORT,
+};
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+
+/// The port of an enclave's loopback on which its workload finds the way out.
+pub(super) const LOOPBACK_EGRESS_PORT: u16 = 3128;
 
 /// What `keep` needs to know before it starts.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,6 +20,46 @@ pub struct Settings {
     pub nsm: NsmAddress,
     /// Who waits for the boot heartbeat, if anybody (`KEEP_HEARTBEAT`).
     pub heartbeat: Option<PeerAddress>,
+    /// The parent's proxy, if there is one (`KEEP_EGRESS`).
+    pub egress: Option<PeerAddress>,
+    /// The port of the loopback on which the workload finds the way there; any free one when it is 0,
+    /// as in a process that shares its loopback with others.
+    pub egress_port: u16,
+    /// Where connections for the workload's ports come in (`KEEP_PORTS`).
+    pub ports: PortsAddress,
+}
+
+/// Where connections for the workload's ports come in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PortsAddress {
+    /// On Unix sockets whose paths are this one, `_` and the port.
+    Unix(PathBuf),
+    /// On the vsock ports of the same numbers.
+    Vsock,
+}
+
+impl PortsAddress {
+    /// Where those for one port come in.
+    #[must_use]
+    pub fn of(&self, port: u16) -> ListenAddress {
+        match self {
+            Self::Unix(path) => {
+                let mut path = path.clone().into_os_string();
+                path.push(format!("_{port}"));
+                ListenAddress::Unix(path.into())
+            }
+            Self::Vsock => ListenAddress::Vsock { port: port.into() },
+        }
+    }
+}
+
+impl FromStr for PortsAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let vsock = || (text == "vsock").then_some(Self::Vsock);
+        unix_path(text).map(Self::Unix).or_else(vsock).ok_or("vsock or unix:/path")
+    }
 }
 
 impl Settings {
@@ -27,6 +72,9 @@ impl Settings {
             listen_workload: ListenAddress::Vsock { port: WORKLOAD_PORT },
             nsm: NsmAddress::Device,
             heartbeat: Some(heartbeat),
+            egress: Some(PeerAddress::Vsock { cid: PARENT_CID, port: EGRESS_PORT }),
+            egress_port: LOOPBACK_EGRESS_PORT,
+            ports: PortsAddress::Vsock,
         }
     }
 
@@ -36,16 +84,19 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let listen = parse("KEEP_LISTEN", &variable)?;
         let listen_workload = parse("KEEP_LISTEN_WORKLOAD", &variable)?;
-        let heartbeat = match variable("KEEP_HEARTBEAT").as_deref() {
-            None | Some("none") => None,
-            Some(_) => parse("KEEP_HEARTBEAT", &variable)?,
+        let peer = |name| match variable(name).as_deref() {
+            None | Some("none") => Ok(None),
+            Some(_) => parse(name, &variable),
         };
         Ok(Self {
             listen: listen.unwrap_or(ListenAddress::Vsock { port: ATTESTATION_PORT }),
             listen_workload: listen_workload
                 .unwrap_or(ListenAddress::Vsock { port: WORKLOAD_PORT }),
             nsm: parse("KEEP_NSM", &variable)?.unwrap_or(NsmAddress::Device),
-            heartbeat,
+            heartbeat: peer("KEEP_HEARTBEAT")?,
+            egress: peer("KEEP_EGRESS")?,
+            egress_port: 0,
+            ports: parse("KEEP_PORTS", &variable)?.unwrap_or(PortsAddress::Vsock),
         })
     }
 }
@@ -176,7 +227,8 @@ mod tests {
 
     #[test]
     fn without_variables_it_listens_on_vsock_and_sends_no_heartbeat() {
-        let expected = Settings { heartbeat: None, ..Settings::of_init() };
+        let expected =
+            Settings { heartbeat: None, egress: None, egress_port: 0, ..Settings::of_init() };
         assert_eq!(settings(&[]), Ok(expected.clone()));
         assert_eq!(settings(&[("KEEP_HEARTBEAT", "none")]), Ok(expected));
     }
@@ -188,13 +240,19 @@ mod tests {
             ("KEEP_NSM", "unix:/b"),
             ("KEEP_HEARTBEAT", "unix:/c"),
             ("KEEP_LISTEN_WORKLOAD", "unix:/d"),
+            ("KEEP_EGRESS", "unix:/e"),
+            ("KEEP_PORTS", "unix:/f"),
         ];
         let expected = Settings {
             listen: ListenAddress::Unix("/a".into()),
             listen_workload: ListenAddress::Unix("/d".into()),
             nsm: NsmAddress::Unix("/b".into()),
             heartbeat: Some(PeerAddress::Unix("/c".into())),
+            egress: Some(PeerAddress::Unix("/e".into())),
+            egress_port: 0,
+            ports: PortsAddress::Unix("/f".into()),
         };
+        assert_eq!(expected.ports.of(80), ListenAddress::Unix("/f_80".into()));
         assert_eq!(settings(&given), Ok(expected));
     }
 
@@ -205,8 +263,11 @@ mod tests {
             ("KEEP_LISTEN_WORKLOAD", "vsock:5006"),
             ("KEEP_NSM", "device"),
             ("KEEP_HEARTBEAT", "vsock:3:9000"),
+            ("KEEP_EGRESS", "vsock:3:3128"),
+            ("KEEP_PORTS", "vsock"),
         ];
-        assert_eq!(settings(&given), Ok(Settings::of_init()));
+        let expected = Settings { egress_port: 0, ..Settings::of_init() };
+        assert_eq!(settings(&given), Ok(expected));
     }
 
     #[test]

@@ -7,7 +7,11 @@
 //! fork N          starts N processes that end at once, and does not wait for them
 //! leave           starts a process that goes on for ever
 //! wait            waits for ever           exit CODE       ends
+//! relay PORT      listens there; to each line HOST:PORT it answers with what it hears there through its
+//!                 proxy, or with the proxy's refusal
 //! ```
+
+mod relay;
 
 use std::{
     env, fs,
@@ -46,6 +50,11 @@ fn run(mut arguments: impl Iterator<Item = String>) -> io::Result<u8> {
                 }
             }
             "leave" => drop(Command::new(env::current_exe()?).arg("wait").spawn()?),
+            "relay" => {
+                let port = u16::try_from(number(&argument()?)?).map_err(io::Error::other)?;
+                out.flush()?;
+                return relay::serve(port);
+            }
             "wait" => loop {
                 thread::park();
             },

@@ -5,7 +5,9 @@ use crate::{
     table::Record,
 };
 use bailey_model::{
-    EnclaveId, Pcr, PcrSet, S3Location, Status, UnixMillis, instance_type::InstanceType,
+    EnclaveId, Pcr, PcrSet, S3Location, Status, UnixMillis,
+    instance_type::InstanceType,
+    network::{Destination, IngressPort},
 };
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -56,6 +58,15 @@ pub(super) struct Wanted {
     /// A label, as NAME=VALUE; may be given several times
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// What it may reach, as HOST:PORT, *.SUFFIX:PORT or ADDRESS[/PREFIX]:PORT; may be given several
+    /// times [default: nothing]
+    #[arg(long, value_name = "HOST:PORT")]
+    egress: Vec<Destination>,
+    /// A port of the parent that leads into it, as PARENT-PORT:ENCLAVE-PORT; `,proxy` behind it says
+    /// who connected, `,healthy` opens it only while the workload is healthy; may be given several
+    /// times [default: none]
+    #[arg(long, value_name = "PORT:PORT")]
+    ingress: Vec<IngressPort>,
 }
 
 /// When an enclave that ended is started again.
@@ -100,10 +111,17 @@ impl Wanted {
             ("availability_zones", json!(zones)),
             ("restart", json!(restart)),
             ("labels", json!(labels)),
+            ("egress", some(&self.egress)),
+            ("ingress", some(&self.ingress)),
         ];
         let given = fields.into_iter().filter(|(_, value)| !value.is_null());
         given.map(|(name, value)| (name.to_owned(), value)).collect()
     }
+}
+
+/// A list, or null for an empty one.
+fn some<T: serde::Serialize>(list: &[T]) -> Value {
+    if list.is_empty() { Value::Null } else { json!(list) }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -152,7 +170,7 @@ mod tests {
             "deploy --eif s3://images/demo.eif --eif-version-id v1 --eif-sha384 {hash} \
              --instance-type c6i.xlarge --cpu-count 4 --memory-mib 2048 --expected-pcrs {} \
              --require-verified --share-parent --availability-zone eu-west-1a --restart never \
-             --label team=a",
+             --label team=a --egress a.example:443 --egress 10.0.0.0/8:5432 --ingress 8443:443,healthy",
             file.path().display()
         ));
         let configuration = Request::parse(&record).unwrap().configuration.unwrap();
@@ -165,6 +183,9 @@ mod tests {
         assert_eq!(configuration.availability_zones, ["eu-west-1a"]);
         assert_eq!(configuration.restart, RestartPolicy::Never);
         assert_eq!(configuration.labels["team"], "a");
+        let egress: Vec<String> = configuration.egress.iter().map(ToString::to_string).collect();
+        assert_eq!(egress, ["10.0.0.0/8:5432", "a.example:443"]);
+        assert_eq!(configuration.ingress, ["8443:443,healthy".parse().unwrap()]);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Reading one field of a configuration, whatever the web app made of it.
 
 use super::RestartPolicy;
-use crate::{Pcr, PcrSet};
+use crate::{
+    Pcr, PcrSet,
+    network::{Destination, IngressPort, MAX_EGRESS, MAX_INGRESS},
+};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr};
 
@@ -119,11 +122,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn boolean(&self, names: &[&str]) -> Result<Option<bool>, ConfigurationError> {
-        self.read(names, Allowed::Form("true or false"), |value| match value {
-            Value::Bool(value) => Some(*value),
-            Value::String(text) => text.trim().parse().ok(),
-            _ => None,
-        })
+        self.read(names, Allowed::Form("true or false"), truth)
     }
 
     pub(super) fn text(&self, names: &[&str]) -> Result<Option<String>, ConfigurationError> {
@@ -180,6 +179,61 @@ impl<'a> Fields<'a> {
         Ok(labels.unwrap_or_default())
     }
 
+    pub(super) fn egress(&self, names: &[&str]) -> Result<Vec<Destination>, ConfigurationError> {
+        let form = "host:port, *.suffix:port, address:port or block/prefix:port";
+        let list = Allowed::Form("a list of up to 64 destinations");
+        let mut all = self.each(names, list, MAX_EGRESS, form, |item| {
+            item.as_str()?.parse::<Destination>().ok()
+        })?;
+        all.sort();
+        all.dedup();
+        Ok(all)
+    }
+
+    pub(super) fn ingress(&self, names: &[&str]) -> Result<Vec<IngressPort>, ConfigurationError> {
+        let form = "a map of parent_port (1024 to 65535), enclave_port (1 to 65535, not 5005 or 5006) and, if \
+                    wanted, proxy_protocol and health_gated";
+        let list = Allowed::Form("a list of up to 16 ports, each port of the parent once");
+        let mut all = self.each(names, list.clone(), MAX_INGRESS, form, ingress_port)?;
+        all.sort();
+        if all.windows(2).any(|two| matches!(two, [a, b] if a.parent_port == b.parent_port)) {
+            let value = names.iter().find_map(|name| self.map.get(*name)).unwrap_or(&Value::Null);
+            return Err(ConfigurationError::Invalid {
+                field: self.field(names),
+                value: shown(value),
+                allowed: list,
+            });
+        }
+        Ok(all)
+    }
+
+    /// Reads a list of at most `most` items; what is wrong with one of them is told of that one.
+    fn each<T>(
+        &self,
+        names: &[&str],
+        list: Allowed,
+        most: usize,
+        form: &'static str,
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Vec<T>, ConfigurationError> {
+        let items = self.read(names, list, |value| {
+            value.as_array().filter(|list| list.len() <= most).cloned()
+        })?;
+        let items = items.unwrap_or_default();
+        let read = items.iter().enumerate().map(|(index, item)| {
+            parse(item).ok_or_else(|| ConfigurationError::Invalid {
+                field: format!("{}[{index}]", self.field(names)),
+                value: shown(item),
+                allowed: Allowed::Form(form),
+            })
+        });
+        read.collect()
+    }
+
+    fn field(&self, names: &[&str]) -> String {
+        format!("{}.{}", self.place, names.first().unwrap_or(&""))
+    }
+
     /// Reads the field under whichever of its names is used; an explicit null counts as absent.
     fn read<T: PartialEq>(
         &self,
@@ -187,7 +241,7 @@ impl<'a> Fields<'a> {
         allowed: Allowed,
         parse: impl Fn(&Value) -> Option<T>,
     ) -> Result<Option<T>, ConfigurationError> {
-        let field = || format!("{}.{}", self.place, names.first().unwrap_or(&""));
+        let field = || self.field(names);
         let mut found: Option<(T, &Value)> = None;
         for value in names.iter().filter_map(|name| self.map.get(*name)) {
             if value.is_null() {
@@ -218,6 +272,40 @@ impl<'a> Fields<'a> {
 fn pcr_entry(index: &str, value: &Value) -> Option<(u8, Pcr)> {
     let index = index.parse().ok().filter(|index| *index <= 31)?;
     Some((index, value.as_str()?.parse().ok()?))
+}
+
+/// One item of `ingress`; a key that means nothing is refused, because what it was to do would not be
+/// done.
+fn ingress_port(value: &Value) -> Option<IngressPort> {
+    let map = value.as_object()?;
+    let mut port =
+        IngressPort { parent_port: 0, enclave_port: 0, proxy_protocol: false, health_gated: false };
+    for (name, value) in map {
+        match name.as_str() {
+            "parent_port" | "parentPort" => port.parent_port = tcp_port(value)?,
+            "enclave_port" | "enclavePort" => port.enclave_port = tcp_port(value)?,
+            "proxy_protocol" | "proxyProtocol" => port.proxy_protocol = truth(value)?,
+            "health_gated" | "healthGated" => port.health_gated = truth(value)?,
+            _ => return None,
+        }
+    }
+    port.check().ok()
+}
+
+fn tcp_port(value: &Value) -> Option<u16> {
+    match value {
+        Value::Number(number) => u16::try_from(number.as_u64()?).ok(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(value) => Some(*value),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
 }
 
 /// A label's name and value: as long as those of an EC2 tag.

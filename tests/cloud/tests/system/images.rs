@@ -31,14 +31,6 @@ pub(crate) fn rogue(mode: &str) -> Image {
     build(&program("rogue-keep"), Some(("/rogue-mode", mode.as_bytes())))
 }
 
-/// The image of a workload that does what these words say; see `test-workload`.
-pub(crate) fn talking(words: &[&str]) -> Image {
-    let argv = ["/test-workload"].iter().chain(words).map(|word| (*word).to_owned()).collect();
-    let changes = Changes { argv, ..Changes::default() };
-    let program = fs::read(program("test-workload")).unwrap();
-    build_with(&self::program("keep"), Some(("/test-workload", &program, 0o755)), changes)
-}
-
 /// An image with a file of 20 MiB that does not compress.
 pub(crate) fn large() -> Image {
     let mut word = 1_u64;
@@ -53,22 +45,30 @@ pub(crate) fn large() -> Image {
     build(&program("keep"), Some(("/noise", &noise)))
 }
 
-fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
-    let file = file.map(|(name, contents)| (name, contents, 0o644));
-    build_with(keep, file, Changes::default())
+/// An image whose workload is `test-workload` with these words, reached at these ports.
+pub(crate) fn working(words: &[&str], ports: &[u16]) -> Image {
+    let argv = ["/app/workload"].iter().chain(words).map(|word| (*word).to_owned()).collect();
+    let changes = Changes { argv, ports: ports.to_vec(), ..Changes::default() };
+    let binary = fs::read(program("test-workload")).unwrap();
+    let content = Content { changes, ..Content::default() };
+    build_with(&program("keep"), Some(("/app/workload", &binary)), content)
 }
 
-fn build_with(keep: &Path, file: Option<(&str, &[u8], u32)>, changes: Changes) -> Image {
+fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
+    build_with(keep, file, Content::default())
+}
+
+fn build_with(keep: &Path, file: Option<(&str, &[u8])>, content: Content) -> Image {
     let dir = TempDir::new().unwrap();
     let path = |name: &str, contents: &[u8]| -> PathBuf {
         let path = dir.path().join(name);
         fs::write(&path, contents).unwrap();
         path
     };
-    let workload = file.map(|(name, contents, mode)| WorkloadFile {
+    let workload = file.map(|(name, contents)| WorkloadFile {
         path: name.parse().unwrap(),
         source: path("file", contents),
-        mode,
+        mode: if path_is_program(name) { 0o755 } else { 0o644 },
     });
     let options = BuildOptions {
         kernel: Kernel {
@@ -80,7 +80,7 @@ fn build_with(keep: &Path, file: Option<(&str, &[u8], u32)>, changes: Changes) -
         cmdline: Profile::Local.default_cmdline().to_owned(),
         keep: keep.to_owned(),
         workload: workload.into_iter().collect(),
-        content: Content { changes, ..Content::default() },
+        content,
         name: "test".to_owned(),
         version: "1".to_owned(),
         build_time: FIXED_BUILD_TIME.to_owned(),
@@ -93,6 +93,10 @@ fn build_with(keep: &Path, file: Option<(&str, &[u8], u32)>, changes: Changes) -
         "2": measurement.pcr2.to_string(),
     });
     Image { bytes: fs::read(&options.output).unwrap(), manifest, pcrs }
+}
+
+fn path_is_program(name: &str) -> bool {
+    name.starts_with("/app/")
 }
 
 /// A program that was built beside the tests.

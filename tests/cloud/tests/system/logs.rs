@@ -50,7 +50,7 @@ async fn system() -> System {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_workload_prints_is_in_the_journal_and_in_its_log_group_once() {
     let system = system().await;
-    let image = images::talking(&["say", "hello from inside", "complain", "ouch", "wait"]);
+    let image = images::working(&["say", "hello from inside", "complain", "ouch", "wait"], &[]);
     system.upload_eif("talks.eif", image.bytes).await.unwrap();
     let eif = json!({ "eif_path": "s3://your-bucket/talks.eif" });
     system.put_record(&record("talks", &eif)).await.unwrap();
@@ -77,7 +77,7 @@ async fn what_a_workload_prints_is_in_the_journal_and_in_its_log_group_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn how_a_workload_ended_stands_in_the_records_failure() {
     let system = system().await;
-    let image = images::talking(&["say", "bye", "exit", "3"]);
+    let image = images::working(&["say", "bye", "exit", "3"], &[]);
     system.upload_eif("ends.eif", image.bytes).await.unwrap();
     let configuration = json!({ "eif_path": "s3://your-bucket/ends.eif", "restart": "never" });
     system.put_record(&record("ends", &configuration)).await.unwrap();

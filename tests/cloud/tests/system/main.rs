@@ -23,6 +23,7 @@ mod late;
 mod logs;
 mod manifests;
 mod mistakes;
+mod networks;
 mod notices;
 mod orphans;
 mod parent_image;

@@ -68,7 +68,7 @@ impl Machine<'_> {
         fs::create_dir(ROOT).map_err(|err| failed("make the root directory", &err))?;
         extract(&self.launch.request.eif_path, Path::new(ROOT))
             .map_err(|err| failed("unpack the ramdisks", &err))?;
-        spawn(&Path::new(ROOT).join("keep"), &events.sender())
+        spawn(&Path::new(ROOT).join("keep"), self.cid, &events.sender())
             .map_err(|err| failed("start the responder `/keep`", &err))?;
         await_boot(events, HEARTBEAT_TIMEOUT)?;
         vsock::listen(self.host, self.cid).map_err(|err| failed("listen on the vsock", &err))

@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::mpsc::Sender;
 
+use bailey_vsock::EGRESS_PORT;
+
 use super::events::Event;
 use super::tied;
 
@@ -13,6 +15,9 @@ pub(super) const KEEP_SOCKET: &str = "keep.sock";
 /// The socket on which it tells of its workload.
 pub(super) const WORKLOAD_SOCKET: &str = "workload.sock";
 
+/// What the sockets of its workload's ports begin with; `_` and the port follow.
+pub(super) const PORT_SOCKETS: &str = "port";
+
 /// The socket of the simulated NSM.
 pub(super) const NSM_SOCKET: &str = "nsm.sock";
 
@@ -20,12 +25,15 @@ pub(super) const NSM_SOCKET: &str = "nsm.sock";
 pub(super) const HEARTBEAT_SOCKET: &str = "heartbeat.sock";
 
 /// Starts the responder, which reports its end as an event.
-pub(super) fn spawn(program: &Path, events: &Sender<Event>) -> io::Result<()> {
+pub(super) fn spawn(program: &Path, cid: u32, events: &Sender<Event>) -> io::Result<()> {
     let environment = [
         ("KEEP_LISTEN", address(KEEP_SOCKET)),
         ("KEEP_LISTEN_WORKLOAD", address(WORKLOAD_SOCKET)),
         ("KEEP_NSM", address(NSM_SOCKET)),
         ("KEEP_HEARTBEAT", address(HEARTBEAT_SOCKET)),
+        // Connections to the parent arrive there beside the enclave's own socket, as with Firecracker.
+        ("KEEP_EGRESS", address(&format!("../../vsock/{cid}.sock_{EGRESS_PORT}"))),
+        ("KEEP_PORTS", address(PORT_SOCKETS)),
     ];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.into()));
     // Its files are where it lies itself.

@@ -12,7 +12,7 @@ use bailey_vsock::ATTESTATION_PORT;
 use bailey_vsock::connect::{parse_request, read_line, reply_line};
 use bailey_vsock::workload::WORKLOAD_PORT;
 
-use super::responder::{KEEP_SOCKET, WORKLOAD_SOCKET};
+use super::responder::{KEEP_SOCKET, PORT_SOCKETS, WORKLOAD_SOCKET};
 use crate::host::Host;
 
 /// How long a client may take to say which port it wants.
@@ -43,9 +43,9 @@ fn serve(mut client: UnixStream) -> io::Result<()> {
     let line = read_line(&mut client).map_err(io::Error::other)?;
     let port = parse_request(&line).map_err(io::Error::other)?;
     let socket = match port {
-        ATTESTATION_PORT => KEEP_SOCKET,
-        WORKLOAD_PORT => WORKLOAD_SOCKET,
-        port => return Err(io::Error::other(format!("nobody listens on port {port}"))),
+        ATTESTATION_PORT => KEEP_SOCKET.to_owned(),
+        WORKLOAD_PORT => WORKLOAD_SOCKET.to_owned(),
+        port => format!("{PORT_SOCKETS}_{port}"),
     };
     let enclave = UnixStream::connect(socket)?;
     client.write_all(reply_line(port).as_bytes())?;
