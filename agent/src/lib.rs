@@ -16,7 +16,7 @@
 //! | [`network`] | what enclaves may reach, and where they are reached |
 //! | [`herald`], [`mod@helper`] | the service manager, and what only root may do |
 //! | `clock`, `announcements` | what has to be right before anything begins, and what EC2 says of the instance |
-//! | [`check`], [`status`], [`parent_image`] | what an operator asks, and what the parent's image says |
+//! | [`check`], [`status`], [`mod@parent_image`] | what an operator asks, and what the parent's image says |
 //! | [`config`], [`identity`], [`state`] | who and where this agent is, and what it remembers |
 
 pub mod admission;

@@ -9,8 +9,8 @@
 //! # Guarantees
 //! - Nothing here holds up the supervisor or an enclave: `keep` never waits for a reader, and counts what a
 //!   slow one misses.
-//! - A reader takes [`pace`](tail) into account, so that a workload that prints without end cannot flood the
-//!   journal; what is lost is told.
+//! - No more is read in a second than journald takes, so that a workload that prints without end cannot flood
+//!   the journal; what is lost is told.
 //!
 //! # Caveats
 //! All of it is what an enclave says through its parent. It helps people; no decision about attestation

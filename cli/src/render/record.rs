@@ -206,6 +206,8 @@ Request
   debug mode        no
   expected PCRs     0
   must be verified  no
+  may reach         nothing
+  reached at        nowhere
 
 Host
   instance     i-1
