@@ -69,7 +69,7 @@ fn is_a_machine(system: &System, deployed: &Record) {
     let files = fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
     let console = files.into_iter().find(|path| path.extension().is_some_and(|it| it == "console"));
     let console = String::from_utf8_lossy(&fs::read(console.unwrap()).unwrap()).into_owned();
-    for said in ["Linux version 6.12", "/lib/modules/nsm.ko", "heartbeat answered"] {
+    for said in ["Linux version 6.12", "/etc/bailey/drivers/nsm.ko", "heartbeat answered"] {
         assert!(console.contains(said), "no `{said}` on the console:\n{console}");
     }
 }
