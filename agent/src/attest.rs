@@ -10,7 +10,7 @@
 
 use crate::{
     ports::{AttestOrder, Cause, Responders},
-    vsock::{ConnectError, Stream, Vsock},
+    vsock::{self, ConnectError, ReadFrameError, Vsock},
 };
 use bailey_attestation::{
     BytesRule, ChainCache, DebugRule, InstanceBinding, ModuleIdRule, PcrRule, PcrWanted, Policy,
@@ -20,11 +20,11 @@ use bailey_model::{UnixMillis, binding, failure::FailureCode};
 use bailey_vsock::{
     ATTESTATION_PORT, AttestRequest, AttestResponse, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Refusal,
     RefusalCode, RequestError, ResponseError,
-    frame::{self, FrameError, HEADER_LEN},
+    frame::{self, FrameError},
 };
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     time::{sleep, timeout},
 };
 
@@ -106,7 +106,7 @@ impl VsockResponders {
             self.vsock.connect(cid, ATTESTATION_PORT).await.map_err(TryError::Connect)?;
         let frame = frame::encode(request, MAX_REQUEST_LEN).map_err(TryError::Frame)?;
         stream.write_all(&frame).await.map_err(TryError::Io)?;
-        let body = read_frame(&mut *stream).await?;
+        let body = vsock::read_frame(&mut *stream, MAX_RESPONSE_LEN).await?;
         AttestResponse::parse(&body).map_err(TryError::Response)
     }
 
@@ -137,15 +137,6 @@ impl VsockResponders {
     }
 }
 
-async fn read_frame(stream: &mut dyn Stream) -> Result<Vec<u8>, TryError> {
-    let mut header = [0; HEADER_LEN];
-    stream.read_exact(&mut header).await.map_err(TryError::Io)?;
-    let length = frame::body_length(header, MAX_RESPONSE_LEN).map_err(TryError::Frame)?;
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.map_err(TryError::Io)?;
-    Ok(body)
-}
-
 /// Why one try had no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum TryError {
@@ -170,6 +161,15 @@ pub enum TryError {
         /// How long it was waited for.
         within: Duration,
     },
+}
+
+impl From<ReadFrameError> for TryError {
+    fn from(err: ReadFrameError) -> Self {
+        match err {
+            ReadFrameError::Frame(source) => Self::Frame(source),
+            ReadFrameError::Io(source) => Self::Io(source),
+        }
+    }
 }
 
 /// Why there is no acceptable document.

@@ -2,6 +2,7 @@ use super::*;
 use bailey_model::Generation;
 use bailey_simulated_nsm::{Attestation, Authority, Enclave, Mode, SimulatedNsm};
 use std::{collections::BTreeMap, path::Path};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{UnixListener, UnixStream};
 
 const INSTANCE: &str = "i-0123456789abcdef0";

@@ -3,7 +3,10 @@
 //! On a parent this is the kernel's `AF_VSOCK`. In the local cloud each enclave has a Unix socket
 //! `<dir>/<cid>.sock` that starts with the `CONNECT` handshake of Firecracker and Cloud Hypervisor.
 
-use bailey_vsock::connect::{self, HandshakeError};
+use bailey_vsock::{
+    connect::{self, HandshakeError},
+    frame::{self, FrameError, HEADER_LEN},
+};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -40,6 +43,26 @@ impl Vsock {
             Self::Unix(directory) => Ok(Box::new(hybrid(directory, cid, port).await?)),
         }
     }
+}
+
+/// Reads the body of the next frame, of at most `limit` bytes.
+pub(crate) async fn read_frame(
+    stream: &mut dyn Stream,
+    limit: usize,
+) -> Result<Vec<u8>, ReadFrameError> {
+    let mut header = [0; HEADER_LEN];
+    stream.read_exact(&mut header).await.map_err(ReadFrameError::Io)?;
+    let length = frame::body_length(header, limit).map_err(ReadFrameError::Frame)?;
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.map_err(ReadFrameError::Io)?;
+    Ok(body)
+}
+
+/// Why there is no frame; whoever asked says what of.
+#[derive(Debug)]
+pub(crate) enum ReadFrameError {
+    Frame(FrameError),
+    Io(io::Error),
 }
 
 async fn hybrid(directory: &Path, cid: u32, port: u32) -> Result<UnixStream, ConnectError> {

@@ -6,9 +6,9 @@ use super::{
     position::Positions,
     ship::Shipper,
 };
-use crate::vsock::{ConnectError, Stream, Vsock};
+use crate::vsock::{self, ConnectError, ReadFrameError, Stream, Vsock};
 use bailey_vsock::{
-    frame::{self, FrameError, HEADER_LEN},
+    frame::{self, FrameError},
     workload::{
         MAX_WORKLOAD_REQUEST_LEN, MAX_WORKLOAD_RESPONSE_LEN, OutputEntry, WORKLOAD_PORT,
         WorkloadRefusal, WorkloadRequest, WorkloadRequestError, WorkloadResponse,
@@ -17,7 +17,7 @@ use bailey_vsock::{
 };
 use std::{convert::Infallible, io, pin::pin, time::Duration};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
@@ -162,12 +162,17 @@ pub(super) async fn ask(
 
 /// Reads the next answer.
 pub(super) async fn answer(stream: &mut dyn Stream) -> Result<WorkloadResponse, ReadError> {
-    let mut header = [0; HEADER_LEN];
-    stream.read_exact(&mut header).await.map_err(ReadError::Io)?;
-    let length = frame::body_length(header, MAX_WORKLOAD_RESPONSE_LEN).map_err(ReadError::Frame)?;
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.map_err(ReadError::Io)?;
+    let body = vsock::read_frame(stream, MAX_WORKLOAD_RESPONSE_LEN).await?;
     WorkloadResponse::parse(&body).map_err(ReadError::Response)
+}
+
+impl From<ReadFrameError> for ReadError {
+    fn from(err: ReadFrameError) -> Self {
+        match err {
+            ReadFrameError::Frame(source) => Self::Frame(source),
+            ReadFrameError::Io(source) => Self::Io(source),
+        }
+    }
 }
 
 /// Why nothing more is read.
