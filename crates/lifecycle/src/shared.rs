@@ -52,6 +52,9 @@ pub struct Tenant {
     pub cpu_count: u32,
     /// Memory of its enclave, in MiB.
     pub memory_mib: u32,
+    /// The ports of the parent that are its alone.
+    #[serde(default)]
+    pub parent_ports: Vec<u16>,
     /// What the host is told to run for it.
     pub assignment: Option<Assignment>,
     /// The module id that its enclave showed, while that may live.
@@ -293,6 +296,7 @@ pub(crate) fn join(
         generation: entry.generation,
         cpu_count: spec.configuration.cpu_count,
         memory_mib: spec.configuration.memory_mib,
+        parent_ports: parent_ports(spec).collect(),
         assignment: None,
         module_id: None,
         leaving: false,
@@ -337,6 +341,16 @@ fn is_open(
         && slot.tenants.len() < most
         && !slot.tenants.contains_key(&entry.id)
         && fits(spec, slot)
+        && has_its_ports(spec, slot)
+}
+
+/// Whether no tenant has a port of the parent that this one asks for.
+fn has_its_ports(spec: &Spec, slot: &Slot) -> bool {
+    parent_ports(spec).all(|port| slot.tenants.values().all(|it| !it.parent_ports.contains(&port)))
+}
+
+fn parent_ports(spec: &Spec) -> impl Iterator<Item = u16> {
+    spec.configuration.ingress.iter().map(|port| port.parent_port)
 }
 
 /// Whether the type of the slot's host offers enough for one more.

@@ -131,6 +131,17 @@ fn moved_to(entry: &Entry, state: impl FnOnce(Host) -> State) -> Entry {
 }
 
 #[test]
+fn two_enclaves_that_ask_for_the_same_port_of_their_parent_do_not_share_one() {
+    let port = |parent: u16| json!({"ingress": [{"parent_port": parent, "enclave_port": 443}]});
+    let first = joins(&entry("a", &port(8443)), &[], &config()).unwrap();
+    let slots = [saved(&first.slot)];
+    let same = joins(&entry("b", &port(8443)), &slots, &config()).unwrap();
+    assert_ne!(same.slot.id, slots[0].id);
+    let other = joins(&entry("b", &port(8444)), &slots, &config()).unwrap();
+    assert_eq!(other.slot.id, slots[0].id);
+}
+
+#[test]
 fn enclaves_join_one_host_until_it_is_full_and_then_another() {
     let mut slots: Vec<Slot> = Vec::new();
     let mut names = Vec::new();
