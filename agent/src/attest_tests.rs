@@ -18,6 +18,7 @@ enum Behaviour {
     RefusesAsPinned,
     TalksGarbage,
     ClaimsAHugeFrame,
+    VouchesForAKey,
 }
 
 struct Setup {
@@ -83,11 +84,11 @@ async fn answer(mut stream: UnixStream, nsm: &SimulatedNsm, how: Behaviour) -> i
     let asked = Attestation {
         nonce: Some(request.nonce().to_vec()),
         user_data: Some(user_data.to_vec()),
-        public_key: None,
+        public_key: matches!(how, Behaviour::VouchesForAKey).then(|| b"key".to_vec()),
     };
     let document = nsm.attest(&asked, bailey_runtime::now().0).unwrap();
     let response = match how {
-        Behaviour::Answers | Behaviour::AnswersForAnotherEnclave => {
+        Behaviour::Answers | Behaviour::AnswersForAnotherEnclave | Behaviour::VouchesForAKey => {
             AttestResponse::Document(document).to_json().unwrap()
         }
         Behaviour::RefusesAsPinned => {
@@ -157,6 +158,13 @@ async fn an_enclave_with_other_measurements_is_rejected() {
 async fn a_document_made_for_another_enclave_is_rejected() {
     let text = rejected(Behaviour::AnswersForAnotherEnclave, Mode::Production, order()).await;
     assert!(text.contains("(user_data_mismatch)"), "{text}");
+}
+
+/// Its workload can have any nonce and any user data signed, but never without a key.
+#[tokio::test]
+async fn a_document_that_was_made_for_a_workload_is_rejected() {
+    let text = rejected(Behaviour::VouchesForAKey, Mode::Production, order()).await;
+    assert!(text.contains("(public_key_unexpected)"), "{text}");
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 //! ```text
 //! PID 1 ─────> init: mounts, modules, loopback ──┐
 //!                                                ├─> enclave ─┬─> serve ─┬─> answer ──> NSM
-//! keep run ──> settings from KEEP_* ─────────────┘            │          └─> attend ──> output, probe
-//! keep attest ──> attestation only                            └─> workload: start, supervise
+//! keep run ──> settings from KEEP_* ─────────────┘            │          ├─> attend ──> output, probe
+//! keep attest ──> attestation only                            │          └─> documents ──> NSM
+//! keep document ──> the workload's side of that               └─> workload: start, supervise
 //! ```
 //!
 //! Threads and blocking I/O, no async: the work is a few documents a minute, and the image is
@@ -15,7 +16,9 @@ mod answer;
 mod attend;
 mod carry;
 mod clock;
+mod command;
 mod connection;
+mod documents;
 mod enclave;
 mod entropy;
 mod heartbeat;
@@ -33,7 +36,9 @@ pub use answer::Responder;
 pub use connection::{Connection, Listener};
 pub use nsm::{AttestationInput, DeviceNsm, NsmDevice, NsmError, SecurityModule, SocketNsm};
 pub use serve::{ConverseError, Limits, Peer, Service, serve};
-pub use settings::{ListenAddress, NsmAddress, PeerAddress, PortsAddress, Settings, SettingsError};
+pub use settings::{
+    DocumentsAddress, ListenAddress, NsmAddress, PeerAddress, PortsAddress, Settings, SettingsError,
+};
 
 use crate::workload::WorkloadError;
 use nix::sys::prctl::set_child_subreaper;
@@ -52,6 +57,10 @@ keep: runs a workload and answers attestation requests inside an AWS Nitro Encla
 usage: keep attest          serve attestation in an image that has an init of its own
        keep run --root DIR  live as the enclave whose files are below DIR, as a local process:
                             nothing is mounted, no user is changed; for tests
+       keep document --public-key FILE [--nonce HEX] [--user-data FILE]
+                            print a fresh attestation document (COSE_Sign1, binary) that vouches for
+                            the bytes in FILE; for a workload, whose keep KEEP_DOCUMENTS names. - is
+                            standard input
        keep --help          print this
        keep --version       print the version
 As PID 1, keep is the init of its image and ignores arguments and variables.
@@ -65,6 +74,8 @@ environment of `keep attest` and `keep run`:
                         workload is shown the way in HTTPS_PROXY; not of `keep attest`
   KEEP_PORTS            vsock (default) or unix:/path, for sockets /path_PORT: the workload's ports; not
                         of `keep attest`
+  KEEP_LISTEN_DOCUMENTS none or unix:/path: documents for the workload, which alone can open it; by default
+                        DIR/run/keep/documents.sock, and none of `keep attest`
   KEEP_HEARTBEAT        none (default), vsock:CID:PORT or unix:/path: send the boot heartbeat there
 
 exit status: 0 after --help or --version and when the workload has ended for good, 1 after a failure,
@@ -86,7 +97,8 @@ pub fn run() -> ExitCode {
         env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned()).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["attest"] => report(settings().and_then(|settings| attest(&settings))),
+        ["attest"] => report(settings().and_then(|settings| enclave::attest(&settings))),
+        ["document", flags @ ..] => command::document(flags),
         ["run", "--root", root] => report(run_locally(Path::new(root))),
         [workload::SUBCOMMAND, rest @ ..] => workload::become_workload(rest),
         ["--help" | "-h"] => {
@@ -116,16 +128,6 @@ fn report(outcome: Result<(), RunError>) -> ExitCode {
 
 fn settings() -> Result<Settings, RunError> {
     Settings::from_variables(|name| env::var(name).ok()).map_err(RunError::Settings)
-}
-
-/// Binds, announces itself and serves attestation until the listener fails.
-fn attest(settings: &Settings) -> Result<(), RunError> {
-    let listener = enclave::bind(&settings.listen)?;
-    if let Some(peer) = &settings.heartbeat {
-        heartbeat::send_in_background(peer.clone());
-    }
-    let responder = Responder::new(settings.nsm.connect());
-    serve(&listener, responder, Limits::default()).map_err(RunError::Serve)
 }
 
 /// The life of an enclave whose files are below `root`.

@@ -136,8 +136,8 @@ fn policy(
         issued_at_ms: Some(nonce.issued_at.0),
         nonce: BytesRule::Exactly(nonce.bytes.0.clone()),
         user_data: BytesRule::Exactly(bound.to_vec()),
-        // keep puts none into a document: a key that a parent chose would be signed as if it were
-        // the enclave's own.
+        // keep puts a key only into what its workload asks for, and that can hold any nonce and any
+        // user data: it answers nobody here.
         public_key: BytesRule::Absent,
         // Pinned by the first document of an enclave, until its host reports another start.
         module_id: entry.attested.as_ref().map_or(ModuleIdRule::Any, |attested| {

@@ -1,8 +1,8 @@
 //! Addresses and the protocols spoken between a parent and its enclave.
 //!
-//! Pure but for the few functions that take a [`Read`](std::io::Read) or [`Write`](std::io::Write):
-//! no sockets, no clock, no async runtime. Whoever does their own I/O uses the parsing functions
-//! ([`frame::body_length`], [`connect::parse_reply`]) alone.
+//! Pure but for the few functions that take a [`Read`](std::io::Read) or [`Write`](std::io::Write), and for
+//! [`documents`], a workload's client: else no sockets, no clock, no async runtime. Whoever does their own
+//! I/O uses the parsing functions ([`frame::body_length`], [`connect::parse_reply`]) alone.
 //!
 //! # The attestation protocol, version 1
 //!
@@ -11,18 +11,31 @@
 //! length and that many bytes of JSON: an [`AttestRequest`] of at most [`MAX_REQUEST_LEN`] bytes,
 //! an [`AttestResponse`] of at most [`MAX_RESPONSE_LEN`].
 //!
+//! # Documents for the workload, version 1
+//!
+//! Inside the enclave, on a Unix socket that its workload alone can open and its environment names
+//! ([`documents::PATH_VARIABLE`]). The framing, its limits and the answers are those of the attestation
+//! protocol, the requests are [`DocumentRequest`]s: a workload chooses the document's `public_key`, which
+//! a parent never does.
+//!
 //! # The workload protocol, version 1
 //!
 //! What the enclave's workload prints, what becomes of it and how it is: see [`workload`].
 
 mod cid;
 pub mod connect;
+mod document_request;
+pub mod documents;
 pub mod frame;
 mod request;
 mod response;
 pub mod workload;
 
 pub use cid::{Cid, CidError};
+pub use document_request::{
+    DocumentField, DocumentRequest, DocumentRequestError, MAX_DOCUMENT_FIELD_LEN,
+    MAX_PUBLIC_KEY_LEN,
+};
 pub use request::{AttestRequest, MAX_NONCE_LEN, RequestError};
 pub use response::{AttestResponse, Refusal, RefusalCode, ResponseError};
 

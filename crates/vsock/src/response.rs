@@ -4,7 +4,7 @@ use crate::PROTOCOL_VERSION;
 use bailey_model::Base64Bytes;
 use serde::{Deserialize, Serialize};
 
-/// The answer to an [`AttestRequest`](crate::AttestRequest).
+/// The answer to an [`AttestRequest`](crate::AttestRequest), or to a [`DocumentRequest`](crate::DocumentRequest).
 ///
 /// On the wire: `{"version":1,"document":"<base64 of a COSE_Sign1>"}` or
 /// `{"version":1,"error":{"code":"…","message":"…"}}`.
@@ -30,7 +30,7 @@ pub struct Refusal {
 /// The kinds of refusal.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum RefusalCode {
-    /// The enclave already answers for another enclave id or generation.
+    /// The enclave already answers for another enclave id or generation. Not said to a workload.
     IdentityPinned,
     /// The request is malformed or beyond a limit.
     InvalidRequest,

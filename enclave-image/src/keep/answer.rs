@@ -66,31 +66,45 @@ impl<N: SecurityModule> Responder<N> {
 
     fn document(&self, request: &AttestRequest) -> Result<Vec<u8>, NsmError> {
         self.nsm.attest(AttestationInput {
-            user_data: request.user_data().to_vec(),
-            nonce: request.nonce().to_vec(),
+            user_data: Some(request.user_data().to_vec()),
+            nonce: Some(request.nonce().to_vec()),
+            public_key: None,
         })
     }
 }
 
 impl<N: SecurityModule> Service for Responder<N> {
     fn converse(&self, peer: &mut Peer) -> Result<(), ConverseError> {
-        loop {
-            match peer.read(MAX_REQUEST_LEN) {
-                Ok(Some(body)) => send(peer, &self.answer(&body))?,
-                Ok(None) => return Ok(()),
-                // Where the next frame starts is unknown, so this answer is the last.
-                Err(err @ FrameError::TooLong { .. }) => {
-                    let code = RefusalCode::InvalidRequest;
-                    return send(peer, &AttestResponse::refused(code, err.to_string()));
-                }
-                Err(err) => return Err(ConverseError::Frame(err)),
-            }
-        }
+        answer_each(peer, |body| self.answer(body))
     }
 
     fn turned_away(&self, message: String) -> Option<Vec<u8>> {
-        AttestResponse::refused(RefusalCode::NsmFailed, message).to_json().ok()
+        too_many(message)
     }
+}
+
+/// Answers one request after the other until the peer leaves.
+pub(super) fn answer_each(
+    peer: &mut Peer,
+    answer: impl Fn(&[u8]) -> AttestResponse,
+) -> Result<(), ConverseError> {
+    loop {
+        match peer.read(MAX_REQUEST_LEN) {
+            Ok(Some(body)) => send(peer, &answer(&body))?,
+            Ok(None) => return Ok(()),
+            // Where the next frame starts is unknown, so this answer is the last.
+            Err(err @ FrameError::TooLong { .. }) => {
+                let code = RefusalCode::InvalidRequest;
+                return send(peer, &AttestResponse::refused(code, err.to_string()));
+            }
+            Err(err) => return Err(ConverseError::Frame(err)),
+        }
+    }
+}
+
+/// What a peer hears for whom there is no seat: asking again may help.
+pub(super) fn too_many(message: String) -> Option<Vec<u8>> {
+    AttestResponse::refused(RefusalCode::NsmFailed, message).to_json().ok()
 }
 
 fn send(peer: &mut Peer, response: &AttestResponse) -> Result<(), ConverseError> {
@@ -145,7 +159,8 @@ mod tests {
             if self.fails.load(Ordering::Relaxed) {
                 return Err(NsmError::Refused { code: "InternalError".into() });
             }
-            Ok([input.user_data, input.nonce].concat())
+            let AttestationInput { user_data, nonce, public_key } = input;
+            Ok([user_data, nonce, public_key].map(Option::unwrap_or_default).concat())
         }
     }
 

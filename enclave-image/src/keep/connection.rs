@@ -108,7 +108,7 @@ impl Listener {
 }
 
 /// Removes a socket and nothing else.
-fn remove_socket(path: &Path) -> io::Result<()> {
+pub(super) fn remove_socket(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(path),
         Ok(_) => Ok(()),

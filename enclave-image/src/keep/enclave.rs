@@ -1,8 +1,8 @@
 //! An enclave's life once its system is up; the same for PID 1 and for `keep run`.
 //!
 //! ```text
-//! manifest ─> signals ─> bind both ports ─> registers ─> heartbeat ─> serve ─┬─> workload ─> last words
-//!                                                                            └─ no workload: wait
+//! manifest ─> signals ─> bind all sockets ─> registers ─> heartbeat ─> serve ─┬─> workload ─> last words
+//!                                                                             └─ no workload: wait
 //! ```
 
 use super::{
@@ -11,17 +11,21 @@ use super::{
     attend::{Attendant, copy_to_console},
     carry,
     connection::Listener,
+    documents::Socket,
     heartbeat, logger, nsm,
     output::Ring,
     probe::Prober,
     serve::{Limits, Service, serve},
-    settings::ListenAddress,
-    workload::{Children, Event, Place, Run, supervise},
+    settings::{DocumentsAddress, ListenAddress},
+    workload::{Children, Event, Place, Run, supervise, user_of},
 };
 use crate::workload::{MANIFEST_PATH, MAX_MANIFEST_BYTES, Workload};
+use bailey_vsock::documents::{DEFAULT_PATH, PATH_VARIABLE};
+use nix::unistd::Uid;
 use std::{
     fs::File,
     io::{self, Read as _},
+    path::Path,
     sync::{
         Arc,
         mpsc::{Sender, channel},
@@ -65,6 +69,8 @@ pub(super) fn live(
     let children = Children::watch(sender.clone()).map_err(RunError::Children)?;
     let attestation = bind(&settings.listen)?;
     let about_workload = bind(&settings.listen_workload)?;
+    let documents = workload.map(|workload| documents_of(workload, place, settings));
+    let documents = documents.transpose()?.flatten();
     let nsm = settings.nsm.connect();
     if let Some(workload) = workload {
         nsm::prepare_registers(&nsm, &workload.registers).map_err(RunError::Registers)?;
@@ -72,16 +78,22 @@ pub(super) fn live(
     if let Some(peer) = &settings.heartbeat {
         heartbeat::send_in_background(peer.clone());
     }
-    let responder = Responder::new(nsm);
+    let responder = Responder::new(Arc::clone(&nsm));
     serve_in_background(attestation, responder, Limits::default(), sender.clone())?;
     let prober = Prober::new(workload.and_then(|workload| workload.health.clone()));
     let limits = Limits { connections: WORKLOAD_CONNECTIONS, ..Limits::default() };
     let attendant = Attendant::new(Arc::clone(&ring), prober);
-    serve_in_background(about_workload, attendant, limits, sender)?;
+    serve_in_background(about_workload, attendant, limits, sender.clone())?;
     if workload.is_some_and(|workload| workload.log.console) {
         copy_to_console_in_background(&ring)?;
     }
-    let workload = workload.map(|workload| open_ways(workload, settings)).transpose()?;
+    let mut workload = workload.map(|workload| open_ways(workload, settings)).transpose()?;
+    if let (Some(workload), Some(socket)) = (&mut workload, documents) {
+        let path = socket.path.to_string_lossy().into_owned();
+        workload.env.entry(PATH_VARIABLE.to_owned()).or_insert(path);
+        let (listener, documents) = socket.service(nsm);
+        serve_in_background(listener, documents, Limits::default(), sender)?;
+    }
     let workload = workload.as_ref();
     let run = Run { place, children: &children, events: &events, ring: &ring };
     let end = match workload {
@@ -114,6 +126,54 @@ fn open_ways(workload: &Workload, settings: &Settings) -> Result<Workload, RunEr
         }
     }
     Ok(workload)
+}
+
+/// The socket on which the workload gets documents.
+fn documents_of(
+    workload: &Workload,
+    place: &Place,
+    settings: &Settings,
+) -> Result<Option<Socket>, RunError> {
+    let path = match &settings.documents {
+        DocumentsAddress::Nowhere => return Ok(None),
+        DocumentsAddress::Unix(path) => path.clone(),
+        DocumentsAddress::Usual => place.path(DEFAULT_PATH),
+    };
+    open_documents(&path, user_of(workload, place)).map(Some)
+}
+
+/// Serves attestation, and documents where the settings say so, in an image that has an init of its own,
+/// until a listener fails.
+pub(super) fn attest(settings: &Settings) -> Result<(), RunError> {
+    let listener = bind(&settings.listen)?;
+    let documents = match &settings.documents {
+        DocumentsAddress::Unix(path) => Some(open_documents(path, None)?),
+        DocumentsAddress::Usual | DocumentsAddress::Nowhere => None,
+    };
+    if let Some(peer) = &settings.heartbeat {
+        heartbeat::send_in_background(peer.clone());
+    }
+    let nsm = settings.nsm.connect();
+    let (sender, events) = channel();
+    if let Some(socket) = documents {
+        let (listener, documents) = socket.service(Arc::clone(&nsm));
+        serve_in_background(listener, documents, Limits::default(), sender.clone())?;
+    }
+    serve_in_background(listener, Responder::new(nsm), Limits::default(), sender)?;
+    match events.recv() {
+        Ok(Event::Listener(err)) => Err(RunError::Serve(err)),
+        // Nobody else reports anything here.
+        _ => Ok(()),
+    }
+}
+
+fn open_documents(path: &Path, owner: Option<Uid>) -> Result<Socket, RunError> {
+    let socket = Socket::open(path, owner).map_err(|source| {
+        let address = ListenAddress::Unix(path.to_owned()).to_string();
+        RunError::Bind { address, source }
+    })?;
+    log::info!(address = path.display().to_string().as_str(); "documents for the workload");
+    Ok(socket)
 }
 
 fn bytes_held(workload: Option<&Workload>) -> usize {

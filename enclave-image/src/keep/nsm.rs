@@ -11,19 +11,20 @@ use std::{fmt, io, os::unix::net::UnixStream, path::PathBuf, sync::Arc, time::Du
 /// What a document is to contain beside the enclave's own state.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct AttestationInput {
-    /// Bytes that bind the document to an assignment.
-    pub user_data: Vec<u8>,
+    /// Bytes that bind the document to an assignment, or what the workload wants.
+    pub user_data: Option<Vec<u8>>,
     /// The asker's nonce.
-    pub nonce: Vec<u8>,
+    pub nonce: Option<Vec<u8>>,
+    /// A key of the workload's. Never one that somebody outside the enclave chose.
+    pub public_key: Option<Vec<u8>>,
 }
 
 impl From<AttestationInput> for Request {
     fn from(input: AttestationInput) -> Self {
         Self::Attestation {
-            user_data: Some(input.user_data.into()),
-            nonce: Some(input.nonce.into()),
-            // Never one that somebody outside the enclave chose.
-            public_key: None,
+            user_data: input.user_data.map(Into::into),
+            nonce: input.nonce.map(Into::into),
+            public_key: input.public_key.map(Into::into),
         }
     }
 }

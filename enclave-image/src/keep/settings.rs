@@ -27,6 +27,30 @@ pub struct Settings {
     pub egress_port: u16,
     /// Where connections for the workload's ports come in (`KEEP_PORTS`).
     pub ports: PortsAddress,
+    /// Where the workload asks for documents with a key of its own (`KEEP_LISTEN_DOCUMENTS`).
+    pub documents: DocumentsAddress,
+}
+
+/// Where a workload asks for documents with a key of its own: on a Unix socket always, for what listens on
+/// vsock is reached by the parent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DocumentsAddress {
+    /// Among the image's files, at [`bailey_vsock::documents::DEFAULT_PATH`]; of `keep attest`, which has
+    /// no workload, nowhere.
+    Usual,
+    /// Nowhere.
+    Nowhere,
+    /// On a socket at this path.
+    Unix(PathBuf),
+}
+
+impl FromStr for DocumentsAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let nowhere = || (text == "none").then_some(Self::Nowhere);
+        unix_path(text).map(Self::Unix).or_else(nowhere).ok_or("none or unix:/path")
+    }
 }
 
 /// Where connections for the workload's ports come in.
@@ -75,6 +99,7 @@ impl Settings {
             egress: Some(PeerAddress::Vsock { cid: PARENT_CID, port: EGRESS_PORT }),
             egress_port: LOOPBACK_EGRESS_PORT,
             ports: PortsAddress::Vsock,
+            documents: DocumentsAddress::Usual,
         }
     }
 
@@ -97,6 +122,8 @@ impl Settings {
             egress: peer("KEEP_EGRESS")?,
             egress_port: 0,
             ports: parse("KEEP_PORTS", &variable)?.unwrap_or(PortsAddress::Vsock),
+            documents: parse("KEEP_LISTEN_DOCUMENTS", &variable)?
+                .unwrap_or(DocumentsAddress::Usual),
         })
     }
 }
@@ -242,6 +269,7 @@ mod tests {
             ("KEEP_LISTEN_WORKLOAD", "unix:/d"),
             ("KEEP_EGRESS", "unix:/e"),
             ("KEEP_PORTS", "unix:/f"),
+            ("KEEP_LISTEN_DOCUMENTS", "unix:/g"),
         ];
         let expected = Settings {
             listen: ListenAddress::Unix("/a".into()),
@@ -251,6 +279,7 @@ mod tests {
             egress: Some(PeerAddress::Unix("/e".into())),
             egress_port: 0,
             ports: PortsAddress::Unix("/f".into()),
+            documents: DocumentsAddress::Unix("/g".into()),
         };
         assert_eq!(expected.ports.of(80), ListenAddress::Unix("/f_80".into()));
         assert_eq!(settings(&given), Ok(expected));
@@ -279,5 +308,15 @@ mod tests {
         {
             assert!(settings(&[(name, value)]).is_err(), "{name}={value}");
         }
+    }
+
+    #[test]
+    fn documents_for_the_workload_are_never_handed_out_on_vsock() {
+        let documents =
+            |value| settings(&[("KEEP_LISTEN_DOCUMENTS", value)]).map(|it| it.documents);
+        assert_eq!(documents("none"), Ok(DocumentsAddress::Nowhere));
+        let err = documents("vsock:5007").unwrap_err();
+        let said = "KEEP_LISTEN_DOCUMENTS is `vsock:5007`, it can be none or unix:/path";
+        assert_eq!(err.to_string(), said);
     }
 }

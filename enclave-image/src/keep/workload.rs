@@ -9,6 +9,8 @@ pub(super) use children::Children;
 pub(super) use start::{SUBCOMMAND, become_workload};
 pub(super) use supervise::{Event, Run, supervise};
 
+use crate::workload::Workload;
+use nix::unistd::Uid;
 use std::path::PathBuf;
 
 /// Where the image's files are, and what may be done there.
@@ -26,4 +28,11 @@ impl Place {
     pub(super) fn path(&self, in_image: &str) -> PathBuf {
         self.root.join(in_image.trim_start_matches('/'))
     }
+}
+
+/// The user as whom the workload runs; this process's own where users cannot be changed, or when there is no
+/// such user, and then nothing is started.
+pub(super) fn user_of(workload: &Workload, place: &Place) -> Option<Uid> {
+    let user = || users::resolve(&workload.user, place).ok().map(|user| Uid::from_raw(user.uid));
+    place.is_enclave.then(user).flatten()
 }

@@ -1,9 +1,9 @@
-//! Reads what comes over an enclave's vsock, in either direction of either protocol.
+//! Reads what comes over an enclave's vsock, and over its workload's socket, in either direction.
 #![no_main]
 
 use bailey_attestation_fuzz::timed;
 use bailey_vsock::{
-    AttestRequest, AttestResponse, MAX_REQUEST_LEN, connect, frame,
+    AttestRequest, AttestResponse, DocumentRequest, MAX_REQUEST_LEN, connect, frame,
     workload::{WorkloadRequest, WorkloadResponse},
 };
 
@@ -24,6 +24,10 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
 fn read(body: &[u8]) {
     if let Ok(request) = AttestRequest::parse(body) {
         let again = AttestRequest::parse(&request.to_json().expect("it was JSON"));
+        assert_eq!(again.ok(), Some(request));
+    }
+    if let Ok(request) = DocumentRequest::parse(body) {
+        let again = DocumentRequest::parse(&request.to_json().expect("it was JSON"));
         assert_eq!(again.ok(), Some(request));
     }
     if let Ok(request) = WorkloadRequest::parse(body) {

@@ -89,6 +89,22 @@ fn an_enclave_cannot_answer_for_another() {
     assert_eq!(world.failure_code(), Some(FailureCode::AttestationRejected));
 }
 
+/// Its workload can have the right nonce and the right user data signed, but never without a key.
+#[test]
+fn a_workload_cannot_answer_for_its_enclave() {
+    let mut world = World::with_record(seed_record());
+    world.settle();
+    let assignment = world.desired.values().next().unwrap().assignments[0].clone();
+    let instance = world.instances[0].id.clone();
+    let key = Some(b"key".to_vec());
+    let document = crate::world::document_with(&instance, &assignment, world.now, key);
+    world.host_answers(move |observed| {
+        observed.answer.as_mut().unwrap().document = document.clone();
+    });
+    world.settle();
+    assert_eq!(world.failure_code(), Some(FailureCode::AttestationRejected));
+}
+
 #[test]
 fn a_verdict_that_is_too_weak_for_the_record_is_a_failure_before_anything_is_launched() {
     let mut world = World::with_record(record_with(&json!({"require_verified": true})));

@@ -609,13 +609,20 @@ pub(crate) fn document(
     assignment: &bailey_model::hosts::Assignment,
     now: UnixMillis,
 ) -> Base64Bytes {
+    document_with(instance_id, assignment, now, None)
+}
+
+/// The same with a key of its workload's.
+pub(crate) fn document_with(
+    instance_id: &str,
+    assignment: &bailey_model::hosts::Assignment,
+    now: UnixMillis,
+    public_key: Option<Vec<u8>>,
+) -> Base64Bytes {
     let nonce = assignment.nonce.bytes.as_slice();
     let bound = binding::user_data(assignment.enclave_id.as_str(), assignment.generation.0, nonce);
-    let asked = Attestation {
-        nonce: Some(nonce.to_vec()),
-        user_data: Some(bound.to_vec()),
-        public_key: None,
-    };
+    let asked =
+        Attestation { nonce: Some(nonce.to_vec()), user_data: Some(bound.to_vec()), public_key };
     let nsm = module(instance_id, assignment.debug, now);
     Base64Bytes(nsm.attest(&asked, now.0).unwrap())
 }

@@ -22,7 +22,7 @@ struct NonceNsm;
 
 impl SecurityModule for NonceNsm {
     fn attest(&self, input: AttestationInput) -> Result<Vec<u8>, NsmError> {
-        Ok(input.nonce)
+        Ok(input.nonce.unwrap_or_default())
     }
 }
 
@@ -118,7 +118,7 @@ impl SecurityModule for SlowNsm {
     fn attest(&self, input: AttestationInput) -> Result<Vec<u8>, NsmError> {
         self.asked.lock().unwrap().send(()).unwrap();
         self.told.lock().unwrap().recv().unwrap();
-        Ok(input.nonce)
+        Ok(input.nonce.unwrap_or_default())
     }
 }
 

@@ -4,7 +4,9 @@ use bailey_enclave_image::workload::{MANIFEST_PATH, Workload};
 use bailey_model::Generation;
 use bailey_simulated_nsm::{Authority, Enclave as Module, Mode, SimulatedNsm};
 use bailey_vsock::{
-    AttestRequest, AttestResponse, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, frame,
+    AttestRequest, AttestResponse, MAX_REQUEST_LEN, MAX_RESPONSE_LEN,
+    documents::Client,
+    frame,
     workload::{
         MAX_WORKLOAD_REQUEST_LEN, MAX_WORKLOAD_RESPONSE_LEN, OutputEntry, OutputEvent,
         OutputStream, WorkloadRequest, WorkloadResponse,
@@ -45,6 +47,9 @@ pub(crate) fn workload(words: &[&str]) -> Workload {
     workload.restart.max_pause_ms = 1;
     workload
 }
+
+/// The socket of its workload's documents, among the enclave's files.
+pub(crate) const DOCUMENTS: &str = "root/run/keep/documents.sock";
 
 /// A program that was built beside the tests.
 pub(crate) fn built(name: &str) -> PathBuf {
@@ -134,6 +139,11 @@ impl Enclave {
         AttestResponse::parse(&body).unwrap().into_document().is_ok()
     }
 
+    /// What its workload asks for documents.
+    pub(crate) fn documents(&self) -> Client {
+        Client::new(self.dir.path().join(DOCUMENTS))
+    }
+
     /// The registers that a document states.
     pub(crate) fn registers(&self) -> BTreeMap<u8, [u8; 48]> {
         self.nsm.pcrs()
@@ -207,7 +217,7 @@ pub(crate) fn tell(event: &OutputEvent) -> Option<String> {
     })
 }
 
-fn serve_nsm(path: &Path) -> Arc<SimulatedNsm> {
+pub(crate) fn serve_nsm(path: &Path) -> Arc<SimulatedNsm> {
     let parent = Authority::generate()
         .unwrap()
         .instance("i-0123456789abcdef0", "arn:aws:iam::123456789012:role/parent", NOW_MS)

@@ -1,9 +1,9 @@
 //! Peers and workloads that mean no good.
 
-use super::enclave::{Answers, Enclave, workload};
+use super::enclave::{Answers, DOCUMENTS, Enclave, workload};
 use bailey_enclave_image::workload::{AtEnd, RestartPolicy};
 use bailey_vsock::{
-    frame,
+    DocumentRequest, frame,
     workload::{
         MAX_WORKLOAD_REQUEST_LEN, MAX_WORKLOAD_RESPONSE_LEN, WorkloadRefusalCode, WorkloadRequest,
         WorkloadResponse,
@@ -16,11 +16,15 @@ use std::{
     os::unix::net::UnixStream,
 };
 
-const PORTS: [&str; 2] = ["attest", "workload"];
+/// Those of the parent, and that of the workload.
+const PORTS: [&str; 3] = ["attest", "workload", DOCUMENTS];
 
 fn still_serves(enclave: &Enclave) -> bool {
     let health = enclave.ask(WorkloadRequest::Health).next();
-    enclave.attests() && matches!(health, Some(WorkloadResponse::Health(_)))
+    let key = DocumentRequest::new(*b"key").unwrap();
+    enclave.attests()
+        && enclave.documents().document(&key).is_ok()
+        && matches!(health, Some(WorkloadResponse::Health(_)))
 }
 
 #[test]
@@ -99,12 +103,13 @@ fn malformed_requests_are_refused_with_a_reason() {
 
 /// Seeded, so that a failure can be repeated: whole frames with damaged bodies, wrong lengths, cuts.
 #[test]
-fn a_fuzzer_on_both_ports_changes_nothing() {
+fn a_fuzzer_on_every_port_changes_nothing() {
     let enclave = Enclave::start(Some(&workload(&["lines", "10", "wait"])));
     let seeds = [
         br#"{"version":1,"enclave_id":"enc_1","generation":1,"nonce":"bm9uY2U="}"#.to_vec(),
         br#"{"version":1,"request":"output","after":1}"#.to_vec(),
         br#"{"version":1,"request":"health"}"#.to_vec(),
+        br#"{"version":1,"public_key":"a2V5","nonce":"bm9uY2U=","user_data":"ZGF0YQ=="}"#.to_vec(),
         "[".repeat(900).into_bytes(),
     ];
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -114,8 +119,8 @@ fn a_fuzzer_on_both_ports_changes_nothing() {
         random ^= random << 17;
         usize::try_from(random % u64::try_from(below).unwrap()).unwrap()
     };
-    for round in 0..2_000 {
-        let mut stream = enclave.connect(PORTS[round % 2]);
+    for round in 0..3_000 {
+        let mut stream = enclave.connect(PORTS[round % PORTS.len()]);
         let mut body = seeds[next(seeds.len())].clone();
         for _ in 0..next(4) {
             let place = next(body.len());

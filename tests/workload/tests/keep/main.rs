@@ -8,6 +8,7 @@
     reason = "an enclave that cannot be prepared has failed its test"
 )]
 
+mod documents;
 mod enclave;
 mod ends;
 mod example;

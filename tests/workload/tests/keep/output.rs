@@ -1,6 +1,6 @@
 //! What the workload prints comes out, and what becomes of it.
 
-use super::enclave::{Enclave, tell, workload};
+use super::enclave::{DOCUMENTS, Enclave, tell, workload};
 use bailey_enclave_image::workload::{Health, Probe};
 use bailey_vsock::workload::{
     HealthStatus, MAX_LINE_BYTES, OutputEvent, WorkloadRequest, WorkloadResponse,
@@ -78,7 +78,9 @@ fn the_environment_and_the_directory_are_those_of_the_image_and_no_others() {
     let data = fs::canonicalize(enclave.dir.path().join("root/data")).unwrap();
     let told = enclave.output().told();
     assert!(told[1].starts_with(&format!("stdout: directory={} ", data.display())), "{told:?}");
-    assert!(told[1].ends_with(" A=1 PATH=/bin:/app"), "{told:?}");
+    let documents = enclave.dir.path().canonicalize().unwrap().join(DOCUMENTS);
+    let variables = format!(" A=1 KEEP_DOCUMENTS={} PATH=/bin:/app", documents.display());
+    assert!(told[1].ends_with(&variables), "{told:?}");
 }
 
 #[test]
