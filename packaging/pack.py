@@ -29,8 +29,11 @@ def main():
     programs, output = arguments.programs, arguments.output
     for program in ("bailey-agent", "bailey-coordinator", "bailey"):
         check_glibc(programs / program, arguments.most_glibc)
+    for program in ("keep", "keep-kms"):
+        check_static(arguments.static / program)
     output.mkdir(parents=True, exist_ok=True)
-    bills = {name: bill_of_materials(metadata, name) for name in ("bailey-agent", "bailey-coordinator", "bailey")}
+    crates = ("bailey-agent", "bailey-coordinator", "bailey", "bailey-enclave-image", "bailey-kms")
+    bills = {name: bill_of_materials(metadata, name) for name in crates}
     licence = {"LICENSE": file("LICENSE")}
     agent = {
         "bin/bailey-agent": (programs / "bailey-agent", 0o755),
@@ -44,11 +47,17 @@ def main():
         **tree("coordinator/event-filters", "event-filters"),
     }
     cli = {"bin/bailey": (programs / "bailey", 0o755), "report.schema.json": file("docs/report.schema.json")}
+    enclave = {
+        "bin/keep": (arguments.static / "keep", 0o755),
+        "bin/keep-kms": (arguments.static / "keep-kms", 0o755),
+        "keep-kms.cdx.json": (bills["bailey-kms"], 0o644),
+    }
     made = []
     for archive, crate, members in (
         ("agent", "bailey-agent", agent),
         ("coordinator", "bailey-coordinator", coordinator),
         ("bailey", "bailey", cli),
+        ("enclave", "bailey-enclave-image", enclave),
     ):
         bill = {"sbom.cdx.json": (bills[crate], 0o644)}
         path = output / f"{archive}.tar.gz"
@@ -74,6 +83,7 @@ def main():
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", type=Path, required=True, help="where the built programs are")
+    parser.add_argument("--static", type=Path, required=True, help="where the programs for images are")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--most-glibc", default="2.34", help="the newest version of glibc that may be needed")
     parser.add_argument("--compression", type=int, default=6, choices=range(1, 10), help="1 is quick, for tests")
@@ -188,6 +198,12 @@ def locked_checksums():
     text = (REPOSITORY / "Cargo.lock").read_text()
     entry = r'name = "([^"]+)"\nversion = "([^"]+)"\nsource = "[^"]+"\nchecksum = "([0-9a-f]+)"'
     return {(name, version): checksum for name, version, checksum in re.findall(entry, text)}
+
+
+def check_static(program):
+    """Ends the whole when a program for images needs a C library, which an image has not."""
+    if needed_versions(program.read_bytes()):
+        sys.exit(f"pack: {program} is a dynamic program, and an image has no C library")
 
 
 def check_glibc(program, most):

@@ -41,11 +41,10 @@ pub use settings::{
 };
 
 use crate::workload::WorkloadError;
+use bailey_model::chain;
 use nix::sys::prctl::set_child_subreaper;
 use std::{
-    env,
-    error::Error,
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -164,16 +163,4 @@ enum RunError {
     Settings(#[source] SettingsError),
     #[error("the image's workload cannot be run")]
     Workload(#[source] WorkloadError),
-}
-
-/// An error and its causes on one line.
-fn chain(err: &dyn Error) -> String {
-    let mut text = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        text.push_str(": ");
-        text.push_str(&err.to_string());
-        cause = err.source();
-    }
-    text
 }

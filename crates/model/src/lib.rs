@@ -18,6 +18,7 @@
 
 pub mod binding;
 mod bytes;
+mod error_chain;
 pub mod failure;
 pub mod hosts;
 mod ids;
@@ -33,6 +34,7 @@ mod status;
 mod unix_millis;
 
 pub use bytes::Base64Bytes;
+pub use error_chain::chain;
 pub use ids::{EnclaveId, EnclaveIdError, Generation};
 pub use pcr::{Pcr, PcrError, PcrSet, read_pcr_set};
 pub use s3_location::{S3Location, S3LocationError};

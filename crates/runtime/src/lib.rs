@@ -11,24 +11,9 @@ pub mod signed;
 pub mod skew;
 
 use bailey_model::UnixMillis;
-use std::{error::Error, fmt::Write as _, io, time::SystemTime};
+pub use bailey_model::chain;
+use std::{io, time::SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
-
-/// The error's text and those of its causes, from the outermost inwards, joined by `: `.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let level = error.to_string();
-        // Some libraries repeat their cause in their own text; say it once.
-        if !text.ends_with(&level) {
-            let _ = write!(text, ": {level}");
-        }
-        cause = error.source();
-    }
-    text
-}
 
 /// The time of the system's clock.
 #[must_use]
@@ -60,20 +45,5 @@ impl Shutdown {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("cannot open the file")]
-    struct Outer(#[source] io::Error);
-
-    #[test]
-    fn a_chain_says_each_level_once() {
-        let error = Outer(io::Error::other("disk is gone"));
-        assert_eq!(chain(&error), "cannot open the file: disk is gone");
     }
 }

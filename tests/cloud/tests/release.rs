@@ -27,10 +27,15 @@ fn programs() -> PathBuf {
     Options::find().unwrap().binaries.agent.parent().unwrap().to_owned()
 }
 
+fn programs_for_images() -> PathBuf {
+    programs().join("../x86_64-unknown-linux-gnu/release")
+}
+
 fn pack(output: &Path, options: &[&str]) -> Output {
     Command::new("python3")
         .arg(repository().join("packaging/pack.py"))
         .args(["--programs".as_ref(), programs().as_os_str()])
+        .args(["--static".as_ref(), programs_for_images().as_os_str()])
         .args(["--output".as_ref(), output.as_os_str()])
         .args(["--compression", "1"])
         .args(options)
@@ -61,7 +66,9 @@ fn archives_of_the_same_programs_are_the_same_bytes_and_hold_what_they_should() 
         }
     }
     let names: Vec<_> = names.iter().map(|(_, name)| *name).collect();
-    for name in ["agent.tar.gz", "bailey.tar.gz", "coordinator.tar.gz", "agent.cdx.json"] {
+    for name in
+        ["agent.tar.gz", "bailey.tar.gz", "coordinator.tar.gz", "enclave.tar.gz", "agent.cdx.json"]
+    {
         assert!(names.contains(&name), "{names:?}");
     }
     assert!(names.iter().any(|name| name.starts_with("coordinator-lambda-")), "{names:?}");
@@ -80,6 +87,16 @@ fn archives_of_the_same_programs_are_the_same_bytes_and_hold_what_they_should() 
     assert!(said.unwrap().status.success());
     assert!(dir.path().join(&top).join("systemd/bailey-agent.service").exists());
 
+    // What goes into images needs nothing that an image lacks.
+    unpack(&one.join("enclave.tar.gz"), dir.path());
+    let top = format!("bailey-enclave-image-{version}-{}", std::env::consts::ARCH);
+    for program in ["keep", "keep-kms"] {
+        let mut said = Command::new(dir.path().join(&top).join("bin").join(program));
+        let said = said.arg("--version");
+        let said = said.output().unwrap();
+        assert_eq!(String::from_utf8(said.stdout).unwrap(), format!("{program} {version}\n"));
+    }
+
     // The SBOM names what is linked, with its checksum, and nothing of the tests.
     let sbom = fs::read_to_string(one.join("agent.cdx.json")).unwrap();
     let sbom: Value = serde_json::from_str(&sbom).unwrap();
@@ -97,6 +114,19 @@ fn a_program_that_needs_a_newer_glibc_than_there_is_is_not_packed() {
     let said = String::from_utf8_lossy(&packed.stderr);
     assert!(!packed.status.success() && said.contains("at most GLIBC_2.17"), "{said}");
     assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn a_program_for_images_that_needs_a_c_library_is_not_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dynamic = dir.path().join("static");
+    fs::create_dir(&dynamic).unwrap();
+    for program in ["keep", "keep-kms"] {
+        symlink(programs().join("bailey"), dynamic.join(program)).unwrap();
+    }
+    let packed = pack(&dir.path().join("out"), &["--static", dynamic.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&packed.stderr);
+    assert!(!packed.status.success() && said.contains("is a dynamic program"), "{said}");
 }
 
 #[test]

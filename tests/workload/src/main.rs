@@ -7,6 +7,7 @@
 //! fork N          starts N processes that end at once, and does not wait for them
 //! leave           starts a process that goes on for ever
 //! wait            waits for ever           exit CODE       ends
+//! run COMMAND     runs a program with its arguments, which spaces divide, and prints how it ended
 //! relay PORT      listens there; to each line HOST:PORT it answers with what it hears there through its
 //!                 proxy, or with the proxy's refusal
 //! ```
@@ -54,6 +55,14 @@ fn run(mut arguments: impl Iterator<Item = String>) -> io::Result<u8> {
                 let port = u16::try_from(number(&argument()?)?).map_err(io::Error::other)?;
                 out.flush()?;
                 return relay::serve(port);
+            }
+            "run" => {
+                out.flush()?;
+                let command = argument()?;
+                let mut words = command.split_whitespace();
+                let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
+                let status = Command::new(program).args(words).status()?;
+                writeln!(out, "ended: {status}")?;
             }
             "wait" => loop {
                 thread::park();

@@ -49,27 +49,35 @@ pub(crate) fn large() -> Image {
 pub(crate) fn working(words: &[&str], ports: &[u16]) -> Image {
     let argv = ["/app/workload"].iter().chain(words).map(|word| (*word).to_owned()).collect();
     let changes = Changes { argv, ports: ports.to_vec(), ..Changes::default() };
+    working_with(changes, &[])
+}
+
+/// An image with `test-workload` and these files, and this said of what is started.
+pub(crate) fn working_with(changes: Changes, files: &[(&str, &[u8])]) -> Image {
     let binary = fs::read(program("test-workload")).unwrap();
     let content = Content { changes, ..Content::default() };
-    build_with(&program("keep"), Some(("/app/workload", &binary)), content)
+    let workload = ("/app/workload", binary.as_slice());
+    let files: Vec<_> = [workload].into_iter().chain(files.iter().copied()).collect();
+    build_with(&program("keep"), &files, content)
 }
 
 fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
-    build_with(keep, file, Content::default())
+    build_with(keep, file.as_slice(), Content::default())
 }
 
-fn build_with(keep: &Path, file: Option<(&str, &[u8])>, content: Content) -> Image {
+fn build_with(keep: &Path, files: &[(&str, &[u8])], content: Content) -> Image {
     let dir = TempDir::new().unwrap();
     let path = |name: &str, contents: &[u8]| -> PathBuf {
         let path = dir.path().join(name);
         fs::write(&path, contents).unwrap();
         path
     };
-    let workload = file.map(|(name, contents)| WorkloadFile {
+    let file = |(number, (name, contents)): (usize, &(&str, &[u8]))| WorkloadFile {
         path: name.parse().unwrap(),
-        source: path("file", contents),
+        source: path(&number.to_string(), contents),
         mode: if path_is_program(name) { 0o755 } else { 0o644 },
-    });
+    };
+    let workload = files.iter().enumerate().map(file);
     let options = BuildOptions {
         kernel: Kernel {
             profile: Profile::Local,
@@ -79,7 +87,7 @@ fn build_with(keep: &Path, file: Option<(&str, &[u8])>, content: Content) -> Ima
         },
         cmdline: Profile::Local.default_cmdline().to_owned(),
         keep: keep.to_owned(),
-        workload: workload.into_iter().collect(),
+        workload: workload.collect(),
         content,
         name: "test".to_owned(),
         version: "1".to_owned(),

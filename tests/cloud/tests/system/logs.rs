@@ -23,7 +23,7 @@ async fn logs(system: &System, id: &str) -> Vec<String> {
     lines.lines().map(line).collect()
 }
 
-async fn logs_with(system: &System, id: &str, wanted: &str) -> Vec<String> {
+pub(crate) async fn logs_with(system: &System, id: &str, wanted: &str) -> Vec<String> {
     let seen = async {
         loop {
             let lines = logs(system, id).await;
@@ -37,7 +37,7 @@ async fn logs_with(system: &System, id: &str, wanted: &str) -> Vec<String> {
     seen.unwrap_or_else(|_| panic!("no line `{wanted}` in the logs of {id}\n{}", system.logs()))
 }
 
-async fn system() -> System {
+pub(crate) async fn system() -> System {
     let mut options = options(&[]);
     for settings in [&mut options.agent_settings, &mut options.coordinator_settings] {
         settings.insert("log_group_prefix".to_owned(), PREFIX.into());

@@ -18,6 +18,7 @@ mod events;
 mod faults;
 mod histories;
 mod images;
+mod kms;
 mod lambda;
 mod late;
 mod logs;

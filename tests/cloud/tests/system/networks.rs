@@ -25,7 +25,7 @@ async fn says(word: &'static str) -> u16 {
 }
 
 /// A port that nobody has.
-async fn free_port() -> u16 {
+pub(crate) async fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
