@@ -54,6 +54,15 @@ pub(crate) fn working(words: &[&str], ports: &[u16]) -> Image {
     build_with(&program("keep"), Some(("/app/workload", &binary)), content)
 }
 
+/// An image of the example service, which listens at this port of the enclave.
+pub(crate) fn attested_https(port: u16) -> Image {
+    let argv = vec!["/app/attested-https".to_owned(), port.to_string()];
+    let changes = Changes { argv, ports: vec![port], ..Changes::default() };
+    let binary = fs::read(program("attested-https")).unwrap();
+    let content = Content { changes, ..Content::default() };
+    build_with(&program("keep"), Some(("/app/attested-https", &binary)), content)
+}
+
 fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
     build_with(keep, file, Content::default())
 }

@@ -36,4 +36,5 @@ mod sharing;
 mod spares;
 mod system;
 mod systemd;
+mod talking;
 mod wire;
