@@ -26,9 +26,20 @@ keep=$CARGO_TARGET_DIR/$static_target/release/keep
 # A static program for images of tests.
 # shellcheck disable=SC2034
 workload=$CARGO_TARGET_DIR/$static_target/release/test-workload
+# The example of a service whose certificate is bound to its attestation; scripts that show it build it.
+# shellcheck disable=SC2034
+attested_https=$CARGO_TARGET_DIR/$static_target/release/attested-https
 # The image that the demo, `make dev` and the system tests deploy, and its manifest.
 image=$CARGO_TARGET_DIR/images/test.eif
 export BAILEY_TEST_EIF=$image
+
+# build_static CARGO-ARGUMENT…: programs for images, in which there is no C library; with its own flags it gets its own
+# target. Where the sources lie must not show in them, for an image is measured.
+build_static() {
+    RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$repo=bailey \
+--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo" \
+        cargo build --locked --release --target "$static_target" "$@"
+}
 
 say() { printf '\033[1m%s\033[0m\n' "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
