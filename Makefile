@@ -1,12 +1,15 @@
 # Every task of a developer, by name. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: bench build chaos clean demo deny dev dist docs eif-oracle eif-reproducible fuzz help lint model nitro-cli-oracle report-check scale setup test test-boot test-infra
+.PHONY: bench build chaos clean demo demo-http deny dev dist docs eif-oracle eif-reproducible fuzz help lint model nitro-cli-oracle report-check scale setup test test-boot test-infra
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## One DynamoDB write becomes a verified enclave, and goes away again
 	@scripts/demo
+
+demo-http: build ## An HTTPS service whose certificate its attestation vouches for, and a man in the middle
+	@scripts/demo-http
 
 dev: build ## Leave the local cloud up to play with
 	@scripts/dev

@@ -26,23 +26,25 @@ keep=$CARGO_TARGET_DIR/$static_target/release/keep
 # A static program for images of tests.
 # shellcheck disable=SC2034
 workload=$CARGO_TARGET_DIR/$static_target/release/test-workload
-# KMS for workloads.
+# The example of a service whose certificate is bound to its attestation.
 # shellcheck disable=SC2034
-keep_kms=$CARGO_TARGET_DIR/$static_target/release/keep-kms
+attested_https=$CARGO_TARGET_DIR/$static_target/release/attested-https
 # The image that the demo, `make dev` and the system tests deploy, and its manifest.
 image=$CARGO_TARGET_DIR/images/test.eif
 export BAILEY_TEST_EIF=$image
 
-say() { printf '\033[1m%s\033[0m\n' "$*"; }
-die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
-
 # Builds what goes into images: static, for there is no C library in one; with its own flags it gets its own target.
-# Where the sources lie must not show in it, for an image is measured.
+# Where the sources lie must not show in it, for an image is measured. All at once, so that what they share is built once.
 build_static() {
     RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$repo=bailey \
 --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo" \
-        cargo build --locked --release --target "$static_target" "$@"
+        cargo build --locked --release --target "$static_target" \
+        -p bailey-enclave-image --bin keep -p bailey-kms --bin keep-kms \
+        -p bailey-test-workload --bin test-workload -p bailey-attested-https --bin attested-https
 }
+
+say() { printf '\033[1m%s\033[0m\n' "$*"; }
+die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
 # Fails with a hint when a program that everything needs is missing.
 need() {

@@ -1,7 +1,7 @@
 //! The `bailey` command line: asks for enclaves, shows what became of them, judges their proofs.
 //!
 //! It writes what a web app would write, the request on a record, and reads what the coordinator
-//! wrote, `events` in the ledger too, and `logs` what agents sent to CloudWatch Logs; it needs neither of them to be reachable. `verify`, `eif measure` and `image` work offline.
+//! wrote, `events` in the ledger too, and `logs` what agents sent to CloudWatch Logs; it needs neither of them to be reachable. `verify`, `eif measure` and `image` work offline, and `talk` needs the enclave alone.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -13,9 +13,11 @@
 //! | `table`, `ledger` | the records, and the events in the coordinator's own table |
 //! | `objects`, `archive` | S3, and an enclave's reports in it |
 //! | `upload` | an image on its way to S3 |
+//! | `channel`, `vouch` | a connection to an enclave, and whether that is the one that was meant |
 
 mod archive;
 mod call_error;
+mod channel;
 mod claims;
 mod digest;
 mod evidence;
@@ -34,16 +36,18 @@ mod render;
 mod report_schema;
 mod screen;
 mod table;
+mod trust;
 mod upload;
 mod verbs;
 mod view;
+mod vouch;
 mod watching;
 
 use clap::{Parser, Subcommand};
 use exit::{Advise, Exit, Outcome};
 use std::process::ExitCode;
 use verbs::{
-    deploy, destroy, eif, events, image, logs, ls, pause, report, resume, show, verify, watch,
+    deploy, destroy, eif, events, image, logs, ls, pause, report, resume, show, talk, verify, watch,
 };
 
 /// A control plane for AWS Nitro Enclaves: deploy enclaves, watch them, check their proofs
@@ -104,6 +108,7 @@ enum Command {
     Report(report::Args),
     Resume(resume::Args),
     Show(show::Args),
+    Talk(talk::Args),
     Verify(verify::Args),
     Watch(watch::Args),
 }
@@ -129,6 +134,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Report(args) => on_runtime(report::run(args, cloud)),
         Command::Resume(args) => on_runtime(resume::run(args, cloud)),
         Command::Show(args) => on_runtime(show::run(args, cloud)),
+        Command::Talk(args) => on_runtime(talk::run(args)),
         Command::Verify(args) => verify::run(args),
         Command::Watch(args) => on_runtime(watch::run(args, cloud)),
     }

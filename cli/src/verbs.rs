@@ -12,5 +12,6 @@ pub(crate) mod pause;
 pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod show;
+pub(crate) mod talk;
 pub(crate) mod verify;
 pub(crate) mod watch;

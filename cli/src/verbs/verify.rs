@@ -10,8 +10,9 @@ use crate::{
     output,
     pcr_file::PcrArgument,
     render,
+    trust::trusted,
 };
-use bailey_attestation::{FingerprintError, InstanceBinding, RootFingerprint, TrustedRoots};
+use bailey_attestation::InstanceBinding;
 use bailey_manifest::{KeyError, PublicKey, TrustedKeys};
 use bailey_model::UnixMillis;
 use std::{
@@ -166,7 +167,7 @@ fn as_of(asked: Option<At>, evidence: &Evidence, now: UnixMillis) -> AsOf {
     }
 }
 
-fn demands(args: Args) -> Result<Demands, TrustError> {
+fn demands(args: Args) -> Result<Demands, Box<dyn Advise>> {
     let role_arn = args.role_arn;
     Ok(Demands {
         roots: trusted(&args.root)?,
@@ -179,29 +180,16 @@ fn demands(args: Args) -> Result<Demands, TrustError> {
     })
 }
 
-fn manifest_keys(files: &[PathBuf]) -> Result<TrustedKeys, TrustError> {
+fn manifest_keys(files: &[PathBuf]) -> Result<TrustedKeys, KeysError> {
     let key = |file: &PathBuf| {
         PublicKey::from_pem(&read(file)?)
-            .map_err(|source| TrustError::Key { file: file.clone(), source })
+            .map_err(|source| KeysError::Key { file: file.clone(), source })
     };
     files.iter().map(key).collect::<Result<_, _>>().map(TrustedKeys::new)
 }
 
-fn trusted(files: &[PathBuf]) -> Result<TrustedRoots, TrustError> {
-    if files.is_empty() {
-        return Ok(TrustedRoots::aws());
-    }
-    let roots = files.iter().map(|file| root(file)).collect::<Result<_, _>>()?;
-    Ok(TrustedRoots::only(roots))
-}
-
-fn root(file: &Path) -> Result<RootFingerprint, TrustError> {
-    RootFingerprint::of_pem(&read(file)?)
-        .map_err(|source| TrustError::Content { file: file.to_owned(), source })
-}
-
-fn read(file: &Path) -> Result<String, TrustError> {
-    fs::read_to_string(file).map_err(|source| TrustError::Read { file: file.to_owned(), source })
+fn read(file: &Path) -> Result<String, KeysError> {
+    fs::read_to_string(file).map_err(|source| KeysError::Read { file: file.to_owned(), source })
 }
 
 /// The command line names neither a file nor a history.
@@ -211,12 +199,9 @@ struct NothingToVerify;
 
 impl Advise for NothingToVerify {}
 
-/// Why something cannot be trusted.
+/// Why a manifest's signature cannot be checked.
 #[derive(Debug, thiserror::Error)]
-enum TrustError {
-    /// The file holds no certificate.
-    #[error("`{}` names no root", file.display())]
-    Content { file: PathBuf, source: FingerprintError },
+enum KeysError {
     /// The file holds no public key.
     #[error("`{}` is no key for manifests", file.display())]
     Key { file: PathBuf, source: KeyError },
@@ -225,10 +210,9 @@ enum TrustError {
     Read { file: PathBuf, source: io::Error },
 }
 
-impl Advise for TrustError {
+impl Advise for KeysError {
     fn advice(&self) -> Option<String> {
         match self {
-            Self::Content { .. } => Some("give a file with one certificate in PEM".to_owned()),
             Self::Key { .. } => Some("give the public half of a P-384 key in PEM".to_owned()),
             Self::Read { .. } => None,
         }

@@ -6,6 +6,7 @@
 //! | [`host`] | what a running instance is here: a directory, an IMDSv2 endpoint, a real agent; or a light host |
 //! | [`emulator`] | the process that answers for DynamoDB, its streams and S3 |
 //! | [`kms`] | a KMS that takes attestation documents |
+//! | [`intercept`] | somebody between a client and an enclave, who ends TLS in between |
 //! | [`lambda`] | a little of AWS Lambda, for the coordinator's other shape |
 //! | [`local`] | [`LocalCloud`]: all of it together with a coordinator, for tests and for people |
 //! | [`wire`] | a proxy between our programs and all of that, which goes wrong on demand |
@@ -21,6 +22,7 @@ pub mod chaos;
 pub mod ec2;
 pub mod emulator;
 pub mod host;
+pub mod intercept;
 pub mod kms;
 pub mod lambda;
 pub mod local;

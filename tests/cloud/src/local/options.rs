@@ -5,7 +5,10 @@ use crate::emulator::VENV;
 use bailey_model::{Pcr, PcrSet};
 use serde::Deserialize;
 use std::{
-    env, fs, io,
+    env,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -54,7 +57,10 @@ impl Options {
             describe_lag: Duration::ZERO,
             with_wire: false,
             coordinator_settings: settings([("ec2_interval_s", 2)]),
-            agent_settings: settings([("poll_converging_ms", 200), ("poll_idle_ms", 500)]),
+            agent_settings: on_loopback(settings([
+                ("poll_converging_ms", 200),
+                ("poll_idle_ms", 500),
+            ])),
             installation: None,
             light_hosts: None,
         };
@@ -70,6 +76,26 @@ impl Options {
     #[must_use]
     pub fn installed(self, on: Installation) -> Self {
         Self { names: on.names.clone(), installation: Some(on), ..self }
+    }
+
+    /// These options with enclaves that are virtual machines: each boots the whole image, in the QEMU of that
+    /// directory. A script for that is put into `dir`.
+    pub fn booted(mut self, dir: &Path, qemu: &Path) -> Result<Self, CloudError> {
+        let script = dir.join("nitro-cli-booted");
+        let standin = &self.binaries.nitro_cli;
+        let machine = standin.with_file_name("enclave-vm");
+        let text = format!(
+            "#!/bin/sh\nexport BAILEY_SIM_VM='{}' BAILEY_QEMU='{}'\nexec '{}' \"$@\"\n",
+            machine.display(),
+            qemu.display(),
+            standin.display(),
+        );
+        let written = fs::create_dir_all(dir)
+            .and_then(|()| fs::write(&script, text))
+            .and_then(|()| fs::set_permissions(&script, Permissions::from_mode(0o755)));
+        written.map_err(CloudError::io("write", &script))?;
+        self.binaries.nitro_cli = script;
+        Ok(self)
     }
 
     /// The directory, made; with the handle that removes it when it is a temporary one.
@@ -197,6 +223,12 @@ fn find_venv() -> Result<PathBuf, CloudError> {
         path: here.join(".venv"),
         source: io::ErrorKind::NotFound.into(),
     })
+}
+
+/// Nobody else on this machine's network is to reach what runs in a local cloud.
+fn on_loopback(mut agent: toml::Table) -> toml::Table {
+    agent.insert("ingress_address".to_owned(), "127.0.0.1".into());
+    agent
 }
 
 /// Numbers as keys of a configuration.

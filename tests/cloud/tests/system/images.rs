@@ -61,6 +61,15 @@ pub(crate) fn working_with(changes: Changes, files: &[(&str, &[u8])]) -> Image {
     build_with(&program("keep"), &files, content)
 }
 
+/// An image of the example service, which listens at this port of the enclave.
+pub(crate) fn attested_https(port: u16) -> Image {
+    let argv = vec!["/app/attested-https".to_owned(), port.to_string()];
+    let changes = Changes { argv, ports: vec![port], ..Changes::default() };
+    let binary = fs::read(program("attested-https")).unwrap();
+    let content = Content { changes, ..Content::default() };
+    build_with(&program("keep"), &[("/app/attested-https", &binary)], content)
+}
+
 fn build(keep: &Path, file: Option<(&str, &[u8])>) -> Image {
     build_with(keep, file.as_slice(), Content::default())
 }

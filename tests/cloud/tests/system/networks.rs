@@ -13,7 +13,7 @@ use tokio::{
 };
 
 /// A server that says a word to whoever connects.
-async fn says(word: &'static str) -> u16 {
+pub(crate) async fn says(word: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -30,7 +30,7 @@ pub(crate) async fn free_port() -> u16 {
 }
 
 /// Asks the enclave behind the port to go to `target`; what it heard there.
-async fn through(port: u16, target: &str) -> String {
+pub(crate) async fn through(port: u16, target: &str) -> String {
     let ask = async {
         loop {
             if let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
@@ -53,9 +53,7 @@ async fn through(port: u16, target: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn enclaves_reach_what_their_records_list_and_are_reached_where_these_say() {
     let (one, other) = (says("hello from one").await, says("hello from the other").await);
-    let mut options = options(&[]);
-    options.agent_settings.insert("ingress_address".to_owned(), "127.0.0.1".into());
-    let mut system = System::of(options).await;
+    let mut system = System::of(options(&[])).await;
     system.cloud.start_coordinator().unwrap();
     let mut doors = Vec::new();
     for (id, target) in [("talks", one), ("chats", other)] {

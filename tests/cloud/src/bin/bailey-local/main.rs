@@ -6,12 +6,14 @@ mod status;
 mod up;
 mod upload;
 
+use bailey_local_cloud::intercept::intercept;
 use bailey_model::S3Location;
-use bailey_runtime::{chain, logging};
+use bailey_runtime::{Shutdown, chain, logging};
 use clap::{Parser, Subcommand};
 use state::StateDir;
-use std::{error::Error, path::PathBuf, process::ExitCode};
-use up::Without;
+use std::{error::Error, net::SocketAddr, path::PathBuf, process::ExitCode};
+use tokio::net::TcpListener;
+use up::{Hosts, What};
 
 /// A cloud on this machine in which Bailey runs as it does on AWS: an emulator for DynamoDB and
 /// S3, simulated EC2 instances with real agents, a coordinator.
@@ -39,6 +41,10 @@ enum Verb {
         /// reads. For scale only.
         #[arg(long)]
         light_hosts: bool,
+        /// Boot each enclave for real, as a virtual machine: QEMU is in the directory that BAILEY_QEMU
+        /// names.
+        #[arg(long, conflicts_with = "light_hosts")]
+        booted: bool,
         /// A JSON file with tables, launch template and names to use instead of the usual ones.
         #[arg(long)]
         installation: Option<PathBuf>,
@@ -50,6 +56,15 @@ enum Verb {
         /// Print the EC2 simulation's state as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Be the man in the middle: end TLS with a certificate of one's own, and carry what is said to a
+    /// genuine service, until SIGINT or SIGTERM.
+    Intercept {
+        /// Where to listen; the port is printed.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// Where the genuine service listens.
+        target: SocketAddr,
     },
     /// Put a file into a bucket and print its version.
     Upload {
@@ -74,15 +89,31 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let state = StateDir::new(std::path::absolute(arguments.state)?);
     match arguments.verb {
-        Verb::Up { detach, without_coordinator, light_hosts, installation } => {
-            let without = Without { coordinator: without_coordinator, whole_hosts: light_hosts };
+        Verb::Up { detach, without_coordinator, light_hosts, booted, installation } => {
+            let what = What {
+                without_coordinator,
+                hosts: match (light_hosts, booted) {
+                    (true, _) => Hosts::Light,
+                    (_, true) => Hosts::Booted,
+                    _ => Hosts::Whole,
+                },
+            };
             if detach {
-                up::detached(&state, without, installation.as_deref()).await?;
+                up::detached(&state, what, installation.as_deref()).await?;
             } else {
-                up::attached(&state, without, installation.as_deref()).await?;
+                up::attached(&state, what, installation.as_deref()).await?;
             }
         }
         Verb::Down => down::down(&state).await?,
+        Verb::Intercept { listen, target } => {
+            let listener = TcpListener::bind(listen).await?;
+            println!("{}", listener.local_addr()?.port());
+            let mut shutdown = Shutdown::listen()?;
+            tokio::select! {
+                ended = intercept(listener, target) => ended?,
+                () = shutdown.requested() => {}
+            }
+        }
         Verb::Status { json } => return status::status(&state, json).await,
         Verb::Upload { file, location } => upload::upload(&state, &file, &location).await?,
     }

@@ -7,10 +7,11 @@ use bailey_local_cloud::{
 };
 use bailey_runtime::Shutdown;
 use std::{
+    env,
     error::Error,
     fs::OpenOptions,
     os::unix::process::CommandExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -19,19 +20,30 @@ use std::{
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
-/// What the cloud is to go without.
+/// What the cloud is to be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Without {
-    /// A coordinator.
-    pub(crate) coordinator: bool,
-    /// Hosts with agents; they are light.
-    pub(crate) whole_hosts: bool,
+pub(crate) struct What {
+    /// It has no coordinator.
+    pub(crate) without_coordinator: bool,
+    /// How its hosts are.
+    pub(crate) hosts: Hosts,
+}
+
+/// How hosts run enclaves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Hosts {
+    /// As virtual machines, which boot the whole image.
+    Booted,
+    /// Not at all; hosts have no agents either.
+    Light,
+    /// As processes.
+    Whole,
 }
 
 /// Runs the cloud until a signal asks for its end.
 pub(crate) async fn attached(
     state: &StateDir,
-    without: Without,
+    what: What,
     installation: Option<&Path>,
 ) -> Result<(), Box<dyn Error>> {
     refuse_second(state)?;
@@ -39,8 +51,12 @@ pub(crate) async fn attached(
     state.write_pid()?;
     let options = Options {
         state: Some(state.path().to_owned()),
-        light_hosts: without.whole_hosts.then(light_measurements),
+        light_hosts: (what.hosts == Hosts::Light).then(light_measurements),
         ..Options::find()?
+    };
+    let options = match what.hosts {
+        Hosts::Booted => options.booted(state.path(), &qemu()?)?,
+        Hosts::Light | Hosts::Whole => options,
     };
     let options = match installation {
         Some(path) => options.installed(Installation::read(path)?),
@@ -55,7 +71,7 @@ pub(crate) async fn attached(
         }
     };
     let mut cloud = started.inspect_err(|_| state.forget())?;
-    if !without.coordinator {
+    if !what.without_coordinator {
         cloud.start_coordinator().inspect_err(|_| state.forget())?;
     }
     let mut variables = cloud.env();
@@ -71,7 +87,7 @@ pub(crate) async fn attached(
 /// Starts the cloud in the background and returns when it is ready.
 pub(crate) async fn detached(
     state: &StateDir,
-    without: Without,
+    what: What,
     installation: Option<&Path>,
 ) -> Result<(), Box<dyn Error>> {
     refuse_second(state)?;
@@ -79,13 +95,15 @@ pub(crate) async fn detached(
     std::fs::create_dir_all(state.path())?;
     let log_path = state.path().join("bailey-local.log");
     let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(env::current_exe()?);
     command.arg("up").arg("--state").arg(state.path());
-    if without.coordinator {
+    if what.without_coordinator {
         command.arg("--without-coordinator");
     }
-    if without.whole_hosts {
-        command.arg("--light-hosts");
+    match what.hosts {
+        Hosts::Booted => drop(command.arg("--booted")),
+        Hosts::Light => drop(command.arg("--light-hosts")),
+        Hosts::Whole => {}
     }
     if let Some(path) = installation {
         command.arg("--installation").arg(path);
@@ -102,6 +120,12 @@ pub(crate) async fn detached(
     }
     println!("the local cloud is up: source {}", state.env_file().display());
     Ok(())
+}
+
+/// Where scripts say that the QEMU is that was built for this.
+fn qemu() -> Result<PathBuf, String> {
+    let qemu = env::var_os("BAILEY_QEMU").map(PathBuf::from).filter(|path| path.is_dir());
+    qemu.ok_or_else(|| "BAILEY_QEMU names no directory; run scripts/setup-boot".to_owned())
 }
 
 fn refuse_second(state: &StateDir) -> Result<(), String> {
