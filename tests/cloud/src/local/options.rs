@@ -1,6 +1,6 @@
 //! What a local cloud is made of.
 
-use super::{CloudError, Installation};
+use super::{CloudError, Installation, Subnet};
 use crate::emulator::VENV;
 use bailey_model::{Pcr, PcrSet};
 use serde::Deserialize;
@@ -70,6 +70,12 @@ impl Options {
     #[must_use]
     pub fn installed(self, on: Installation) -> Self {
         Self { names: on.names.clone(), installation: Some(on), ..self }
+    }
+
+    /// The subnets of the installation; none when its launch template names one, or the default one does.
+    #[must_use]
+    pub fn subnets(&self) -> &[Subnet] {
+        self.installation.as_ref().map_or(&[], |installation| &installation.subnets)
     }
 
     /// The directory, made; with the handle that removes it when it is a temporary one.
