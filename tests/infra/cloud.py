@@ -35,14 +35,11 @@ class Cloud:
     def __enter__(self):
         template = self.applied.one("aws_launch_template")
         role = self.applied.outputs["parent_role_arn"]
-        subnet = template["network_interfaces"][0]["subnet_id"]
-        group = template["network_interfaces"][0]["security_groups"][0]
+        (group,) = template["vpc_security_group_ids"]
         touched = [
             template["arn"],
             f"arn:aws:ec2:eu-west-1::image/{template['image_id']}",
-            f"arn:aws:ec2:{HERE}:subnet/{subnet}",
             f"arn:aws:ec2:{HERE}:security-group/{group}",
-            f"arn:aws:ec2:{HERE}:network-interface/*",
             f"arn:aws:ec2:{HERE}:volume/*",
         ]
         launch = {"name": template["name"], "arn": template["arn"], "role": role, "resources": touched}

@@ -14,6 +14,8 @@ NO_RESOURCES = {
 }
 # Ids that nobody knows before the instance exists; each such statement has a condition instead.
 UNNAMED = ("instance/*", "network-interface/*", "volume/*")
+# The one part of an ARN of CloudWatch Logs that may follow a wildcard.
+STREAM = r":log-stream:[\w-]+"
 # A role's policies written into it may have so many characters together, white space not counted.
 MOST_CHARACTERS = 10_240
 # parliament takes a policy variable for a text, where AWS fills in an address.
@@ -26,6 +28,7 @@ HOLDERS = {
     "aws_iam_role_policy": ["policy"],
     "aws_s3_bucket_policy": ["policy"],
     "aws_sns_topic_policy": ["policy"],
+    "aws_vpc_endpoint": ["policy"],
 }
 
 
@@ -34,7 +37,9 @@ def every(applied):
     for kind, attributes in HOLDERS.items():
         for address, values in applied.of(kind):
             for attribute in attributes:
-                yield address, values[attribute]
+                # An endpoint without a policy of its own is given AWS's, which is known after apply.
+                if kind != "aws_vpc_endpoint" or values[attribute].startswith("{"):
+                    yield address, values[attribute]
 
 
 def role_policies(applied, module):
@@ -78,6 +83,9 @@ def wide(where, resource, actions, it):
         return []
     if ":logs:" in resource and resource.endswith(":*") and resource.count("*") == 1:
         return []
+    # Groups below a prefix that ends in a slash, and one named stream in each of them.
+    if re.search(rf":log-group:/[\w./#-]+/\*({STREAM})?$", resource) and resource.count("*") == 1:
+        return []
     if resource.endswith(UNNAMED) and resource.count("*") == 1 and it.get("Condition"):
         return []
     return [f"{where}: wildcard resource {resource}"]
@@ -91,6 +99,7 @@ def lint(applied):
             continue
         # Nor does it know that the label of a stream has colons.
         policy = re.sub(r"/stream/[\dT:.-]+", "/stream/label", policy)
+        policy = together(policy)
         try:
             found = parliament.analyze_policy_string(policy, ignore_private_auditors=True).findings
         except Exception as error:  # noqa: BLE001 it fails in many ways on what it does not expect
@@ -100,6 +109,17 @@ def lint(applied):
             if not (one.issue == "MISMATCHED_TYPE" and FILLED_IN in str(one.detail)):
                 problems.append(f"{address}: {one.issue} {str(one.detail)[:300]}")
     return problems
+
+
+def together(policy):
+    """The policy, with all resources of launches in each statement that allows them: parliament wants to find them in
+    one, where AWS looks for each resource in all statements."""
+    policy = json.loads(policy)
+    launches = [it for it in many(policy["Statement"]) if it["Effect"] == "Allow" and "ec2:RunInstances" in many(it["Action"])]
+    resources = sorted({resource for it in launches for resource in many(it["Resource"])})
+    for it in launches:
+        it["Resource"] = resources
+    return json.dumps(policy)
 
 
 def is_of_resource(policy):
@@ -137,10 +157,14 @@ def kinds(applied):
         applied.outputs["reports_bucket"]: "reports",
     }
 
+    prefix = applied.outputs.get("log_group_prefix")
+
     def kind(arn, action):
         if arn == "*":
             return "*" if not action.startswith("ec2:") else "ec2"
         service, rest = arn.split(":")[2], arn.split(":", 5)[5]
+        if service == "logs" and prefix and rest.startswith(f"log-group:{prefix}"):
+            return "enclaves' logs"
         if service in ("dynamodb", "s3"):
             name = rest.removeprefix("table/").split("/")[0]
             return names.get(name, name)

@@ -13,6 +13,16 @@ REPOSITORY = HERE.parents[1]
 AMI = "ami-0123456789abcdef0"
 # Stands for a deploy after the first image was built.
 WITH_IMAGE = {"ami_id": AMI}
+# Everything that is off by default and that rights and rules depend on.
+TALKATIVE = {
+    "log_group_prefix": "/aws/ec2/enclave/",
+    "enclave_bucket_arns": ["arn:aws:s3:::theirs"],
+    "parents_ingress": [
+        {"from_port": 8443, "security_group_id": "sg-0123456789abcdef0"},
+        {"from_port": 9000, "to_port": 9010, "cidr_ipv4": "10.1.0.0/16"},
+    ],
+    "parents_egress": [{"from_port": 443, "cidr_ipv4": "203.0.113.0/24"}],
+}
 LOCAL_STATE = 'terraform {\n  backend "local" {}\n}\n'
 # Used only while there is no ami/component.yaml, and said aloud.
 PLACEHOLDER = "name: placeholder\nschemaVersion: 1.0\nparameters:\n" + "".join(
