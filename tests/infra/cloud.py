@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from gate import Gate, Unclear
 from made_up import HERE
 
 PROGRAMS = pathlib.Path(os.environ["CARGO_TARGET_DIR"]) / "debug"
+# Programs for images, as scripts/build makes them.
+STATIC = PROGRAMS.parent / "x86_64-unknown-linux-gnu/release"
 PATH = f"{pathlib.Path(sys.executable).parent}:{PROGRAMS}:{os.environ['PATH']}"
 # Calls of the shape `run`, with which Lambda's own doing is replaced here: it reads the streams itself.
 BY_RUN = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"]
@@ -141,6 +144,40 @@ class Cloud:
         ran = self.try_smoke(*arguments)
         log = (self.state / "coordinator.log").read_text()[-3000:]
         assert ran.returncode == 0, f"{ran.stdout}{ran.stderr}\nrefused: {self.refused()}\n{log}"
+
+    def talking_image(self):
+        """An image whose workload prints a line and waits."""
+        tree = self.state / "tree"
+        (tree / "app").mkdir(parents=True)
+        shutil.copy(STATIC / "test-workload", tree / "app/workload")
+        image = self.state / "talks.eif"
+        kernel = ["--profile", "local", "--kernel-dir", os.environ["BAILEY_KERNEL"]]
+        content = ["--keep", STATIC / "keep", "--directory", tree, "--name", "talks", "--output", image]
+        command = ["bailey", "image", "build", *kernel, *content, "--", "/app/workload", "say", "hello from inside", "wait"]
+        self.bailey(*command[1:])
+        return image
+
+    def bailey(self, *arguments):
+        environment = {**self.variables, "PATH": PATH}
+        ran = subprocess.run(["bailey", *arguments], env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, f"bailey {arguments}: {ran.stdout}{ran.stderr}\nrefused: {self.refused()}"
+        return ran.stdout
+
+    def logs_of_a_life(self, key):
+        """What an enclave's log group holds after a life, {stream: messages}, and for how long it is kept."""
+        self.bailey("deploy", "talks", "--eif", f"s3://{self.applied.outputs['eif_bucket']}/{key}", "--wait", "--timeout", "120")
+        logs, group = self.client("logs"), "/aws/ec2/enclave/talks"
+        waiting = threading.Event()
+        for _ in range(200):
+            streams = {it["logStreamName"] for it in logs.describe_log_streams(logGroupName=group)["logStreams"]}
+            if {"application", "attestation", "system"} <= streams:
+                break
+            waiting.wait(0.1)
+        read = lambda name: logs.get_log_events(logGroupName=group, logStreamName=name, startFromHead=True)["events"]
+        messages = {name: [it["message"] for it in read(name)] for name in streams}
+        (described,) = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+        self.bailey("destroy", "talks", "--wait", "--timeout", "120")
+        return messages, described.get("retentionInDays")
 
     def unverified_record(self, key):
         wanted = {"eif_path": f"s3://{self.applied.outputs['eif_bucket']}/{key}", "require_verified": True}

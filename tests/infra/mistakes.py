@@ -54,6 +54,7 @@ TAKEN = [
     ("an agent that writes any group", f"{PARENTS}/main.tf", '"${coalesce(var.log_group_prefix, "/none/")}*"', '"*"', "to write the coordinator's log should be denied"),
     ("a coordinator that may not make groups", f"{COORDINATOR}/iam.tf", '["logs:CreateLogGroup", "logs:PutRetentionPolicy"]', '["logs:PutRetentionPolicy"]', "logs:CreateLogGroup on enclaves' logs is called and not allowed"),
     ("an agent that may not make its streams", f"{PARENTS}/main.tf", '["logs:CreateLogStream", "logs:PutLogEvents"]', '["logs:PutLogEvents"]', "logs:CreateLogStream on enclaves' logs is called and not allowed"),
+    ("a wildcard that nobody lists", f"{COORDINATOR}/iam.tf", '"${arn}/*.manifest.dsse.json"', '"${arn}/*.json"', "123456789012/*.json is allowed and not listed in terraform/README.md"),
     ("a launch into any subnet", f"{COORDINATOR}/iam.tf", '    resources = local.subnets\n', '    resources = ["${local.ec2}:subnet/*"]\n', "to launch into another subnet should be denied"),
     ("an interface in any subnet", f"{COORDINATOR}/iam.tf", '      variable = "ec2:Subnet"\n      values   = local.subnets', '      variable = "ec2:Subnet"\n      values   = ["${local.ec2}:subnet/*"]', "to make an interface in another subnet should be denied"),
     ("a public address", f"{COORDINATOR}/iam.tf", 'variable = "ec2:AssociatePublicIpAddress"\n      values   = ["true"]', 'variable = "ec2:AssociatePublicIpAddress"\n      values   = ["false"]', "to give a public address should be denied"),
@@ -102,7 +103,7 @@ def everything_said(applied):
     yield from iam_cases.wrong(applied)
     yield from hygiene.traffic(applied, TALKATIVE)
     for check in (
-        policies.wildcards, policies.lint, policies.sizes, policies.trust, hygiene.buckets,
+        policies.wildcards, policies.undocumented, policies.lint, policies.sizes, policies.trust, hygiene.buckets,
         hygiene.tables, hygiene.parents, hygiene.network, hygiene.function, hygiene.alarms, hygiene.image,
         metrics.compared,
     ):  # fmt: skip

@@ -5,6 +5,7 @@ import re
 
 import parliament
 from iam import many, statements
+from workspace import REPOSITORY
 
 # Actions that know no resources, as AWS's Service Authorization Reference has it: an Allow has to name `*`.
 NO_RESOURCES = {
@@ -89,6 +90,59 @@ def wide(where, resource, actions, it):
     if resource.endswith(UNNAMED) and resource.count("*") == 1 and it.get("Condition"):
         return []
     return [f"{where}: wildcard resource {resource}"]
+
+
+# What a resource with a wildcard is, as terraform/README.md lists it.
+SHAPES = [
+    (r":ec2:.*:(instance|network-interface|volume)/\*$", r"\1/*"),
+    (r":s3:::[^*/]+/\*\.manifest\.dsse\.json$", "bucket/*.manifest.dsse.json"),
+    (r":s3:::[^*/]+/\*$", "bucket/*"),
+    (r":s3:::[^*/]+/[^*]+/\*$", "bucket/prefix/*"),
+    (r":log-group:/[^*]+/\*:log-stream:[^*]+$", "log-group:prefix/*:log-stream:name"),
+    (r":log-group:/[^*]+/\*$", "log-group:prefix/*"),
+    (r":log-group:/[^*]+[^*/]:\*$", "log-group:name:*"),
+]
+
+
+def exceptions(applied):
+    """What is allowed with a wildcard: actions on every resource, and shapes of resources."""
+    found = set()
+    for _, policy in every(applied):
+        for it in statements(policy):
+            for resource in many(it.get("Resource", [])) if it["Effect"] == "Allow" else []:
+                if resource == "*":
+                    found |= set(many(it["Action"]))
+                elif "*" in resource:
+                    shapes = [found_in.expand(shape) for pattern, shape in SHAPES if (found_in := re.search(pattern, resource))]
+                    found.add(shapes[0] if shapes else resource)
+    return found
+
+
+def undocumented(applied):
+    """Wildcards that terraform/README.md does not list, those that it lists in vain, and reasons that are none."""
+    text = (REPOSITORY / "terraform/README.md").read_text().split("## Exceptions")[1]
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+    # Of the other rows one is a Deny, and one about policies that AWS keeps.
+    listed = {name for row in rows for name in re.findall(r"`([^`]+)`", row)} - {"*", "s3:*"}
+    found = exceptions(applied)
+    return (
+        [f"{one} is allowed and not listed in terraform/README.md" for one in sorted(found - listed)]
+        + [f"{one} is listed in terraform/README.md and nowhere allowed" for one in sorted(listed - found)]
+        + [f"{action} knows resources" for action in sorted(NO_RESOURCES) if knows_resources(action)]
+    )
+
+
+def knows_resources(action):
+    """Whether AWS's Service Authorization Reference, as parliament has it, names resources for an action."""
+    prefix, name = action.split(":")
+    (privilege,) = [
+        it
+        for service in parliament.iam_definition
+        if service["prefix"] == prefix
+        for it in service["privileges"]
+        if it["privilege"] == name
+    ]
+    return any(it["resource_type"] for it in privilege["resource_types"])
 
 
 def lint(applied):

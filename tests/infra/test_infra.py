@@ -148,6 +148,11 @@ def no_policy_has_a_wildcard_without_need(it):
 
 
 @test
+def every_wildcard_is_listed_with_awss_reason(it):
+    none(policies.undocumented(it.applied))
+
+
+@test
 def every_action_condition_and_resource_of_the_policies_exists(it):
     none(policies.lint(it.applied))
 

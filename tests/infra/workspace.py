@@ -121,6 +121,14 @@ class Workspace:
         self.terraform(directory, "apply", "-auto-approve", "-input=false", "-no-color", *arguments)
         return Applied(json.loads(self.terraform(directory, "show", "-json")))
 
+    def with_values(self, environment, values):
+        """The environment as it would be with a file of values, in a copy that is thrown away."""
+        with Workspace(self) as other:
+            # As it is applied here.
+            shutil.copytree(self.root, other.root, dirs_exist_ok=True)
+            shutil.copy(values, other.root / f"terraform/environments/{environment}")
+            return other.apply(environment)
+
     def changes(self, environment, **variables):
         """What a further apply would change, as terraform says it; nothing when it is empty."""
         directory = f"terraform/environments/{environment}"
