@@ -35,7 +35,7 @@ def an_enclave_lives_and_ends_on_what_terraform_defines_and_its_policies_allow(i
         messages, days = cloud.logs_of_a_life("talks.eif")
         assert days == 365, f"logs are kept for {days} days"
         assert messages["application"] == ["hello from inside"], messages
-        assert [it[:10] for it in messages["attestation"]] == ["[PCR] PCR0", "[PCR] PCR1", "[PCR] PCR2"], messages
+        assert messages["attestation"][0].startswith("[PCR] PCR0: "), messages
         # One that nobody vouches for: its manifest is looked for, and people are told.
         cloud.unverified_record("test.eif")
         refused = cloud.refused()

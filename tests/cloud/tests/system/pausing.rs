@@ -109,11 +109,11 @@ async fn a_zone_without_capacity_is_left_for_the_other_ones_subnet() {
     system.put_record(&record("anywhere", &json!({}))).await.unwrap();
     let deployed = system.reaches("anywhere", "DEPLOYED").await;
     assert_eq!(deployed["deployment"]["availability_zone"], "eu-west-1b");
-    let warnings = deployed["deployment"]["warnings"].to_string();
-    assert!(
-        warnings.contains("m5.xlarge in eu-west-1a: InsufficientInstanceCapacity"),
-        "{warnings}"
-    );
+    let events = bailey(&system, &["events", "anywhere"]).await;
+    let events = String::from_utf8(events.stdout).unwrap();
+    let moved =
+        "m5.xlarge in eu-west-1a: InsufficientInstanceCapacity; trying m5.xlarge in eu-west-1b";
+    assert!(events.contains(moved), "{events}");
     let simulation = system.simulation().await.unwrap();
     assert_eq!((simulation.launches, simulation.calls["RunInstances"]), (1, 2));
     let launched: Vec<_> = simulation.instances.iter().map(|it| it.subnet_id.as_str()).collect();
