@@ -29,13 +29,21 @@ BY_RUN = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIt
 class Cloud:
     """The local cloud on what terraform defines, with gates before the emulator and the EC2 simulator."""
 
-    def __init__(self, it):
-        self.applied, self.workspace = it.applied, it.workspace
+    def __init__(self, it, applied=None):
+        self.applied, self.workspace = applied or it.applied, it.workspace
         self.stack = contextlib.ExitStack()
         # A short path: Unix sockets below it have at most 107 characters.
         self.state = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="bi-", dir="/tmp")))
 
     def __enter__(self):
+        self.open()
+        topic = self.applied.outputs["topic_arn"].rsplit(":", 1)[1]
+        self.client("sns").create_topic(Name=topic)
+        self.start_coordinator()
+        return self
+
+    def open(self):
+        """Everything but the coordinator."""
         template = self.applied.one("aws_launch_template")
         role = self.applied.outputs["parent_role_arn"]
         (group,) = template["vpc_security_group_ids"]
@@ -57,10 +65,6 @@ class Cloud:
         self.variables = self.environment()
         self.agents.upstream = self.coordinator.upstream = self.variables["AWS_ENDPOINT_URL"]
         self.ec2.upstream = self.variables["AWS_ENDPOINT_URL_EC2"]
-        topic = self.applied.outputs["topic_arn"].rsplit(":", 1)[1]
-        self.client("sns").create_topic(Name=topic)
-        self.start_coordinator()
-        return self
 
     def __exit__(self, *_):
         self.stack.close()

@@ -39,7 +39,7 @@ class Checkout:
     def __enter__(self):
         self.directory = tempfile.TemporaryDirectory(prefix="bailey-scripts-")
         self.root = pathlib.Path(self.directory.name)
-        for name in ("scripts", "terraform", "tests/aws", "coordinator/lambda", "agent/systemd", "ami"):
+        for name in ("scripts", "terraform", "tests/aws", "coordinator/event-filters", "coordinator/lambda", "agent/systemd", "ami"):
             shutil.copytree(REPOSITORY / name, self.root / name, ignore=shutil.ignore_patterns(".terraform*", "backend.hcl", "*.auto.tfvars"))
         shutil.copy(REPOSITORY / "LICENSE", self.root)
         return self

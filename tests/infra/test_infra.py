@@ -19,6 +19,7 @@ import metrics
 import mistakes
 import policies
 import scripts
+import walk
 from workspace import REPOSITORY, TALKATIVE, WITH_IMAGE, Failed, Provider, Workspace
 
 EXISTING = {
@@ -32,7 +33,7 @@ EXISTING = {
 }
 TESTS = []
 # What mostly waits for other programs.
-BESIDE = list(lifecycle.TESTS)
+BESIDE = [*lifecycle.TESTS, *walk.TESTS]
 
 
 def test(function):
