@@ -99,13 +99,12 @@ impl Subnets {
     /// The subnet of a place. A place without a zone is anywhere: in another zone each time that `turn` is
     /// another number.
     pub(crate) fn of(&self, place: &Place, turn: u64) -> Option<&str> {
-        let subnet = match &place.availability_zone {
-            Some(zone) => self.0.iter().find(|subnet| subnet.availability_zone == *zone),
-            None => {
-                let count = u64::try_from(self.0.len()).ok()?;
-                let index = usize::try_from(turn.checked_rem(count)?).ok()?;
-                self.0.get(index)
-            }
+        let subnet = if let Some(zone) = &place.availability_zone {
+            self.0.iter().find(|subnet| subnet.availability_zone == *zone)
+        } else {
+            let count = u64::try_from(self.0.len()).ok()?;
+            let index = usize::try_from(turn.checked_rem(count)?).ok()?;
+            self.0.get(index)
         };
         subnet.map(|subnet| subnet.subnet_id.as_str())
     }
