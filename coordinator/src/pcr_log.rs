@@ -9,9 +9,14 @@
 use bailey_lifecycle::ledger::Attested;
 use bailey_model::{EnclaveId, UnixMillis};
 use bailey_runtime::logs::{LogEvent, Logs, LogsError, group};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// The stream; the others of a group are the agents'.
 const STREAM: &str = "attestation";
+
+/// How long a host waits for its enclave's group; who writes the first measurements makes it, too.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// CloudWatch Logs, as far as the coordinator writes there.
 #[derive(Debug)]
@@ -28,10 +33,12 @@ impl PcrLog {
     /// Makes the enclave's group, for it is about to have a host. What cannot be made is logged; the host goes on
     /// without.
     pub async fn prepare(&self, id: &EnclaveId) {
-        if let Err(error) = self.make_group(id).await {
-            let error = bailey_runtime::chain(&error);
-            log::warn!(enclave_id = id.as_str(), error = error.as_str(); "log group not made");
-        }
+        let error = match timeout(PATIENCE, self.make_group(id)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => bailey_runtime::chain(&error),
+            Err(_) => format!("no answer in {} s", PATIENCE.as_secs()),
+        };
+        log::warn!(enclave_id = id.as_str(), error = error.as_str(); "log group not made");
     }
 
     /// Writes what a document proved. It is for readers only: what cannot be written is logged.

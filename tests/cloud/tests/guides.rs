@@ -131,7 +131,8 @@ fn every_command_of_our_programs_that_the_guides_name_exists_with_its_options() 
         let mut verbs: Vec<&str> =
             words.get(1).filter(|word| is_verb(word)).copied().into_iter().collect();
         if verbs.first().is_some_and(|verb| ["eif", "image"].contains(verb)) {
-            verbs.extend(words.get(2).filter(|word| is_verb(word) || **word == "new-key"));
+            let is_second = |word: &str| !word.starts_with('-') && is_verb(&word.replace('-', ""));
+            verbs.extend(words.get(2).filter(|word| is_second(word)));
         }
         let text = help(&programs.join(program), &verbs);
         for option in options(&words) {
