@@ -1,7 +1,7 @@
 //! The coordinator's configuration file.
 
 use bailey_attestation::{ChainCache, FingerprintError, RootFingerprint, TrustedRoots};
-use bailey_lifecycle::{self as lifecycle, launch::Place};
+use bailey_lifecycle::{self as lifecycle, Subnet, Subnets, SubnetsError, launch::Place};
 use bailey_manifest::{KeyError, PublicKey, TrustedKeys};
 use bailey_model::instance_type::InstanceType;
 use serde::Deserialize;
@@ -26,6 +26,10 @@ pub struct Config {
     pub reports_bucket: String,
     /// Name of the launch template for parents; its default version at start is used.
     pub launch_template: String,
+    /// A subnet for each zone in which parents are launched, best zone first. When there are none, the launch
+    /// template has to name one.
+    #[serde(default)]
+    pub subnets: Vec<ZonesSubnet>,
     /// ARN of the parents' role; PCR3 is checked against it when given.
     pub role_arn: Option<String>,
     /// PEM file of the only root to trust instead of AWS's.
@@ -37,9 +41,11 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// ARN of the SNS topic on which failed and degraded enclaves are told; nobody is when absent.
     pub notify_topic_arn: Option<String>,
-    /// What groups of CloudWatch Logs are called before the enclave's id, as `/aws/ec2/enclave/`: accepted
-    /// measurements are written there for older readers; nowhere when absent.
+    /// What groups of CloudWatch Logs are called before the enclave's id, as `/aws/ec2/enclave/`. They are made
+    /// for the parents, and accepted measurements are written there for older readers; nowhere when absent.
     pub log_group_prefix: Option<String>,
+    /// For how many days such groups keep what is written, one of the numbers that AWS knows; for ever when absent.
+    pub log_retention_days: Option<u32>,
     /// Types to fall back to, in this order, when EC2 has no capacity for the one asked for.
     #[serde(default)]
     pub fallback_types: Vec<InstanceType>,
@@ -95,6 +101,16 @@ pub struct Config {
     pub skew_s: u64,
 }
 
+/// A zone's subnet.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ZonesSubnet {
+    /// The zone, `eu-west-1a`.
+    pub availability_zone: String,
+    /// The subnet, `subnet-…`, which lies in it.
+    pub subnet_id: String,
+}
+
 /// Spare hosts of one kind.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -128,6 +144,12 @@ const fn enclaves_per_parent() -> usize {
     4
 }
 
+/// Days for which CloudWatch Logs keeps what is written (`PutRetentionPolicy`).
+const RETENTIONS: [u32; 22] = [
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1_096, 1_827, 2_192, 2_557,
+    2_922, 3_288, 3_653,
+];
+
 /// Certificate chains, of about 4 KiB each, that are remembered: one for each parent, roughly.
 const CACHED_CHAINS: usize = 2_048;
 
@@ -154,6 +176,12 @@ pub enum ConfigError {
         /// The parser's reason, with the line.
         source: Box<toml::de::Error>,
     },
+    /// Logs cannot be kept for so long.
+    #[error("log_retention_days cannot be {found}, but one of {RETENTIONS:?}")]
+    Retention {
+        /// What was given.
+        found: u32,
+    },
     /// A public key for manifests cannot be used.
     #[error("the manifest key `{}` cannot be used", path.display())]
     ManifestKey {
@@ -162,6 +190,17 @@ pub enum ConfigError {
         /// Why.
         source: KeyError,
     },
+    /// Spare hosts are wanted in a zone that has no subnet.
+    #[error("spares: there is no subnet in {zone}; `subnets` has {known}")]
+    SparesZone {
+        /// The zone.
+        zone: String,
+        /// The zones that have one.
+        known: String,
+    },
+    /// The subnets cannot be used.
+    #[error("subnets cannot be used")]
+    Subnets(#[source] SubnetsError),
     /// The root certificate cannot be used.
     #[error("the trusted root `{}` cannot be used", path.display())]
     Root {
@@ -183,6 +222,14 @@ impl Config {
         })
     }
 
+    /// For how many days the logs of enclaves are kept.
+    pub fn log_retention(&self) -> Result<Option<u32>, ConfigError> {
+        match self.log_retention_days {
+            Some(found) if !RETENTIONS.contains(&found) => Err(ConfigError::Retention { found }),
+            days => Ok(days),
+        }
+    }
+
     /// The settings on which decisions depend.
     pub fn lifecycle(&self, template_version: u64) -> Result<lifecycle::Config, ConfigError> {
         Ok(lifecycle::Config {
@@ -191,6 +238,7 @@ impl Config {
                 name: self.launch_template.clone(),
                 version: template_version,
             },
+            subnets: self.subnets()?,
             role_arn: self.role_arn.clone(),
             roots: self.roots()?,
             chains: Arc::new(ChainCache::new(CACHED_CHAINS)),
@@ -214,6 +262,22 @@ impl Config {
                 env!("CARGO_PKG_VERSION").to_owned(),
             )]),
         })
+    }
+
+    fn subnets(&self) -> Result<Subnets, ConfigError> {
+        let subnet = |it: &ZonesSubnet| Subnet {
+            availability_zone: it.availability_zone.clone(),
+            subnet_id: it.subnet_id.clone(),
+        };
+        let subnets = Subnets::new(self.subnets.iter().map(subnet).collect());
+        let subnets = subnets.map_err(ConfigError::Subnets)?;
+        for zone in self.spares.iter().filter_map(|spares| spares.availability_zone.as_ref()) {
+            if !subnets.has(zone) {
+                let known = subnets.zones().collect::<Vec<_>>().join(", ");
+                return Err(ConfigError::SparesZone { zone: zone.clone(), known });
+            }
+        }
+        Ok(subnets)
     }
 
     fn manifest_keys(&self) -> Result<TrustedKeys, ConfigError> {
@@ -284,6 +348,42 @@ mod tests {
             ]
         };
         assert_eq!(defaults(&example), defaults(&minimal));
+    }
+
+    #[test]
+    fn subnets_are_read_in_their_order_and_checked() {
+        let with = |more: &str| {
+            let config: Config = toml::from_str(&format!("{MINIMAL}\n{more}")).unwrap();
+            config.lifecycle(1).map(|config| config.subnets)
+        };
+        let two = r#"subnets = [
+            { availability_zone = "eu-west-1b", subnet_id = "subnet-0bbbbbbbbbbbbbbbb" },
+            { availability_zone = "eu-west-1a", subnet_id = "subnet-0aaaaaaaaaaaaaaaa" },
+        ]"#;
+        assert_eq!(with(two).unwrap().zones().collect::<Vec<_>>(), ["eu-west-1b", "eu-west-1a"]);
+        assert!(with("").unwrap().is_empty());
+        let twice = two.replace("eu-west-1b", "eu-west-1a");
+        let said = bailey_runtime::chain(&with(&twice).unwrap_err());
+        assert!(said.contains("eu-west-1a has two subnets"), "{said}");
+        let spares = r#"spares = [{ instance_type = "m5.xlarge", count = 1, availability_zone = "eu-west-1c" }]"#;
+        let said = with(&format!("{two}\n{spares}")).unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "spares: there is no subnet in eu-west-1c; `subnets` has eu-west-1b, eu-west-1a"
+        );
+        with(spares).unwrap();
+    }
+
+    #[test]
+    fn logs_are_kept_for_a_number_of_days_that_aws_knows() {
+        let with = |more: &str| {
+            let config: Config = toml::from_str(&format!("{MINIMAL}\n{more}")).unwrap();
+            config.log_retention()
+        };
+        assert_eq!(with("").unwrap(), None);
+        assert_eq!(with("log_retention_days = 365").unwrap(), Some(365));
+        let said = with("log_retention_days = 42").unwrap_err().to_string();
+        assert!(said.starts_with("log_retention_days cannot be 42, but one of [1, 3, 5"), "{said}");
     }
 
     #[test]

@@ -82,7 +82,8 @@ pub async fn connect(
         None => None,
         Some(prefix) => {
             let logs = Logs::new(sdk, calls.clone()).map_err(ConnectError::Logs)?;
-            Some(PcrLog { logs, prefix: prefix.clone() })
+            let retention_days = config.log_retention().map_err(ConnectError::Config)?;
+            Some(PcrLog { logs, prefix: prefix.clone(), retention_days })
         }
     };
     let coordinator = Coordinator {

@@ -498,6 +498,9 @@ impl Coordinator {
         let has = arn(entry);
         self.memory.runs_on(&entry.id, entry.state.host());
         if before.as_ref().and_then(arn) != has {
+            if let (Some(log), Some(_)) = (&self.pcr_log, &has) {
+                log.prepare(&entry.id).await;
+            }
             if has.is_some() && has == seen.launched {
                 seen.host = HostView::default();
             } else {

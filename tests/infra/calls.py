@@ -36,6 +36,11 @@ OPERATIONS = [
 CALL = re.compile(rf"\.({'|'.join(OPERATIONS)})\(\)")
 # A transaction needs the rights of its items; it is no action of its own.
 ITEM = re.compile(r"\b(Get|Put|Update|Delete|ConditionCheck)::builder\(\)")
+# Each operation of our own client of CloudWatch Logs, with the calls in it, and who uses which on what.
+LOGS_CLIENT = "crates/runtime/src/logs.rs"
+LOGS_OPERATION = re.compile(r"\n    (?:pub )?async fn (\w+)\((.*?)\n    \}\n", re.S)
+LOGS_USERS = {"coordinator/src/pcr_log.rs": "coordinator", "agent/src/workload/ship.rs": "agent"}
+LOGS_USE = re.compile(r"\blogs\s*\.(\w+)\(")
 NAMED = re.compile(r'(?:const ACTION: &str = |self\.switch\(|\.call\()"(\w+)"')
 
 # Actions that a call needs besides its own, and why.
@@ -63,6 +68,7 @@ def coordinator():
     found = of_files("coordinator/src", COORDINATOR, RUN_ONLY)
     found |= {("ec2", f"ec2:{name}") for name in named("coordinator/src/ec2/mod.rs")}
     found |= {("topic", f"sns:{name}") for name in named("coordinator/src/sns.rs")}
+    found |= logs_of("coordinator")
     for call, more in IMPLIED.items():
         found |= set(more) if call in found else set()
     return found | BY_LAMBDA
@@ -70,7 +76,23 @@ def coordinator():
 
 def agent():
     """What an agent calls."""
-    return of_files("agent/src", AGENT, [])
+    return of_files("agent/src", AGENT, []) | logs_of("agent")
+
+
+def logs_of(program):
+    """What a program calls of CloudWatch Logs."""
+    client = production((REPOSITORY / LOGS_CLIENT).read_text())
+    operations = {name: re.findall(r'\.call\(\s*"(\w+)"', body) for name, body in LOGS_OPERATION.findall(client)}
+    found = set()
+    for path in sorted([*(REPOSITORY / "agent/src").rglob("*.rs"), *(REPOSITORY / "coordinator/src").rglob("*.rs")]):
+        name, text = str(path.relative_to(REPOSITORY)), production(path.read_text())
+        used = set(LOGS_USE.findall(text)) & operations.keys()
+        if used and name not in LOGS_USERS:
+            raise AssertionError(f"{name} calls {sorted(used)} of CloudWatch Logs: say in calls.py for whom")
+        if LOGS_USERS.get(name) == program:
+            found |= {("enclaves' logs", f"logs:{action}") for one in used for action in operations[one]}
+    assert found, f"nothing of CloudWatch Logs was found for the {program}"
+    return found
 
 
 def of_files(folder, known, left_out):

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from gate import Gate, Unclear
 from made_up import HERE
 
 PROGRAMS = pathlib.Path(os.environ["CARGO_TARGET_DIR"]) / "debug"
+# Programs for images, as scripts/build makes them.
+STATIC = PROGRAMS.parent / "x86_64-unknown-linux-gnu/release"
 PATH = f"{pathlib.Path(sys.executable).parent}:{PROGRAMS}:{os.environ['PATH']}"
 # Calls of the shape `run`, with which Lambda's own doing is replaced here: it reads the streams itself.
 BY_RUN = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"]
@@ -26,23 +29,28 @@ BY_RUN = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIt
 class Cloud:
     """The local cloud on what terraform defines, with gates before the emulator and the EC2 simulator."""
 
-    def __init__(self, it):
-        self.applied, self.workspace = it.applied, it.workspace
+    def __init__(self, it, applied=None):
+        self.applied, self.workspace = applied or it.applied, it.workspace
         self.stack = contextlib.ExitStack()
         # A short path: Unix sockets below it have at most 107 characters.
         self.state = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="bi-", dir="/tmp")))
 
     def __enter__(self):
+        self.open()
+        topic = self.applied.outputs["topic_arn"].rsplit(":", 1)[1]
+        self.client("sns").create_topic(Name=topic)
+        self.start_coordinator()
+        return self
+
+    def open(self):
+        """Everything but the coordinator."""
         template = self.applied.one("aws_launch_template")
         role = self.applied.outputs["parent_role_arn"]
-        subnet = template["network_interfaces"][0]["subnet_id"]
-        group = template["network_interfaces"][0]["security_groups"][0]
+        (group,) = template["vpc_security_group_ids"]
         touched = [
             template["arn"],
             f"arn:aws:ec2:eu-west-1::image/{template['image_id']}",
-            f"arn:aws:ec2:{HERE}:subnet/{subnet}",
             f"arn:aws:ec2:{HERE}:security-group/{group}",
-            f"arn:aws:ec2:{HERE}:network-interface/*",
             f"arn:aws:ec2:{HERE}:volume/*",
         ]
         launch = {"name": template["name"], "arn": template["arn"], "role": role, "resources": touched}
@@ -57,10 +65,6 @@ class Cloud:
         self.variables = self.environment()
         self.agents.upstream = self.coordinator.upstream = self.variables["AWS_ENDPOINT_URL"]
         self.ec2.upstream = self.variables["AWS_ENDPOINT_URL_EC2"]
-        topic = self.applied.outputs["topic_arn"].rsplit(":", 1)[1]
-        self.client("sns").create_topic(Name=topic)
-        self.start_coordinator()
-        return self
 
     def __exit__(self, *_):
         self.stack.close()
@@ -144,6 +148,40 @@ class Cloud:
         ran = self.try_smoke(*arguments)
         log = (self.state / "coordinator.log").read_text()[-3000:]
         assert ran.returncode == 0, f"{ran.stdout}{ran.stderr}\nrefused: {self.refused()}\n{log}"
+
+    def talking_image(self):
+        """An image whose workload prints a line and waits."""
+        tree = self.state / "tree"
+        (tree / "app").mkdir(parents=True)
+        shutil.copy(STATIC / "test-workload", tree / "app/workload")
+        image = self.state / "talks.eif"
+        kernel = ["--profile", "local", "--kernel-dir", os.environ["BAILEY_KERNEL"]]
+        content = ["--keep", STATIC / "keep", "--directory", tree, "--name", "talks", "--output", image]
+        command = ["bailey", "image", "build", *kernel, *content, "--", "/app/workload", "say", "hello from inside", "wait"]
+        self.bailey(*command[1:])
+        return image
+
+    def bailey(self, *arguments):
+        environment = {**self.variables, "PATH": PATH}
+        ran = subprocess.run(["bailey", *arguments], env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, f"bailey {arguments}: {ran.stdout}{ran.stderr}\nrefused: {self.refused()}"
+        return ran.stdout
+
+    def logs_of_a_life(self, key):
+        """What an enclave's log group holds after a life, {stream: messages}, and for how long it is kept."""
+        self.bailey("deploy", "talks", "--eif", f"s3://{self.applied.outputs['eif_bucket']}/{key}", "--wait", "--timeout", "120")
+        logs, group = self.client("logs"), "/aws/ec2/enclave/talks"
+        waiting = threading.Event()
+        for _ in range(200):
+            streams = {it["logStreamName"] for it in logs.describe_log_streams(logGroupName=group)["logStreams"]}
+            if {"application", "attestation", "system"} <= streams:
+                break
+            waiting.wait(0.1)
+        read = lambda name: logs.get_log_events(logGroupName=group, logStreamName=name, startFromHead=True)["events"]
+        messages = {name: [it["message"] for it in read(name)] for name in streams}
+        (described,) = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+        self.bailey("destroy", "talks", "--wait", "--timeout", "120")
+        return messages, described.get("retentionInDays")
 
     def unverified_record(self, key):
         wanted = {"eif_path": f"s3://{self.applied.outputs['eif_bucket']}/{key}", "require_verified": True}

@@ -21,7 +21,7 @@ def invoked(applied, emulator, event, role):
     """Starts the archive's `bootstrap` with the function's environment, invokes it once, and gives the lines that
     CloudWatch makes metrics of."""
     described = installation.of(applied)
-    make_tables(emulator, described["tables"])
+    make_tables(emulator.url, described["tables"])
     gate, ec2 = Gate(role), Gate(role)
     gate.upstream = emulator.url
     with Runtime(event) as runtime, Templates() as templates, tempfile.TemporaryDirectory() as unpacked:
@@ -52,8 +52,8 @@ def invoked(applied, emulator, event, role):
     return [json.loads(line) for line in out.splitlines() if line.startswith("{") and "_aws" in line]
 
 
-def make_tables(emulator, tables):
-    dynamodb = scripts.client(emulator.url, "dynamodb")
+def make_tables(url, tables):
+    dynamodb = scripts.client(url, "dynamodb")
     roles = ("HASH", "RANGE")
     schema = lambda key: [{"AttributeName": name, "KeyType": role} for name, role in zip(key, roles)]
     for it in tables:
@@ -93,7 +93,7 @@ class Loopback:
                 self.end_headers()
                 self.wfile.write(text)
 
-            do_GET = do_POST = serve
+            do_GET = do_POST = do_PUT = serve
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self.server.server_address[1]}"

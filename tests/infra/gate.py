@@ -126,6 +126,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def needed(gate, method, path, headers, body):
     """What a request needs, as [(action, resource, context)], and the form of its answers."""
     target = headers.get("X-Amz-Target")
+    if target and target.startswith("Logs_"):
+        return of_logs(target.split(".")[1], json.loads(body)), "json"
     if target:
         return of_dynamodb(target.split(".")[1], target, json.loads(body)), "json"
     if (headers.get("Content-Type") or "").startswith("application/x-www-form-urlencoded"):
@@ -164,6 +166,14 @@ def keys_of(item):
     return {"dynamodb:LeadingKeys": [found["S"]]} if found else {}
 
 
+def of_logs(operation, request):
+    """A call is about a stream where it names one, else about the group."""
+    resource = f"arn:aws:logs:{HERE}:log-group:{request['logGroupName']}"
+    if "logStreamName" in request:
+        resource += f":log-stream:{request['logStreamName']}"
+    return [(f"logs:{operation}", resource, {})]
+
+
 def of_query(gate, form):
     action = form["Action"]
     if action == "Publish":
@@ -185,7 +195,7 @@ def of_launch(gate, form):
     }
     template = gate.launch_template
     is_ours = form.get("LaunchTemplate.LaunchTemplateName") == template["name"]
-    replaces = [name for name in form if name.startswith(("ImageId", "SubnetId", "SecurityGroup", "NetworkInterface", "IamInstanceProfile"))]
+    replaces = [name for name in form if name.startswith(("ImageId", "SecurityGroup", "NetworkInterface", "IamInstanceProfile"))]
     context = {f"aws:RequestTag/{name}": value for name, value in tags.items()}
     context |= {"aws:TagKeys": list(tags), "ec2:CreateAction": "RunInstances"}
     launch = {
@@ -194,7 +204,12 @@ def of_launch(gate, form):
         "ec2:IsLaunchTemplateResource": "false" if replaces or not is_ours else "true",
     }
     new = f"arn:aws:ec2:{HERE}:instance/*"
+    # The template names no subnet: it is the request's, and so is the interface that is made there.
+    subnet = f"arn:aws:ec2:{HERE}:subnet/{form['SubnetId']}"
+    there = {**launch, "ec2:IsLaunchTemplateResource": "false"}
     return [("ec2:RunInstances", resource, launch) for resource in (new, *template["resources"])] + [
+        ("ec2:RunInstances", subnet, there),
+        ("ec2:RunInstances", f"arn:aws:ec2:{HERE}:network-interface/*", {**there, "ec2:Subnet": subnet}),
         ("ec2:CreateTags", new, context),
         ("iam:PassRole", template["role"], {"iam:PassedToService": "ec2.amazonaws.com"}),
     ]

@@ -74,7 +74,6 @@ def parents(applied):
     """The launch template makes a parent that is closed, and can host enclaves."""
     it = applied.one("aws_launch_template")
     volume = it["block_device_mappings"][0]["ebs"][0]
-    network = it["network_interfaces"][0]
     metadata = it["metadata_options"][0]
     user_data = base64.b64decode(it["user_data"]).decode()
     wanted = {
@@ -84,11 +83,13 @@ def parents(applied):
         "encrypted volume": (volume["encrypted"], "true"),
         "type of volume": (volume["volume_type"], "gp3"),
         "volume goes with the instance": (volume["delete_on_termination"], "true"),
-        "public address": (network["associate_public_ip_address"], "false"),
+        # EC2 takes a subnet either with an interface or with the request, and the coordinator sends one.
+        "interfaces of its own": (it["network_interfaces"], []),
+        "security groups": (len(it["vpc_security_group_ids"]), 1),
         "what a shutdown means": (it["instance_initiated_shutdown_behavior"], "terminate"),
         "default version is the newest": (it["update_default_version"], True),
         "key for SSH": (it["key_name"], ""),
-        "user data": (user_data, f'hosts_table = "{applied.outputs["hosts_table"]}"\n'),
+        "user data": (user_data, told(applied)),
     }
     return [
         f"launch template: {what} is {found!r} instead of {right!r}"
@@ -97,12 +98,64 @@ def parents(applied):
     ]
 
 
+def told(applied):
+    """What agents are told by the user data."""
+    prefix = applied.outputs["log_group_prefix"]
+    lines = [f'hosts_table = "{applied.outputs["hosts_table"]}"\n']
+    return "".join(lines + ([f'log_group_prefix = "{prefix}"\n'] if prefix else []))
+
+
+RULE = ("from_port", "to_port", "cidr_ipv4", "cidr_ipv6", "prefix_list_id", "referenced_security_group_id")
+
+
+def traffic(applied, variables):
+    """The parents' rules are those that are listed, and what their own calls need; nothing else."""
+    interfaces = applied.of("aws_vpc_endpoint")
+    services = ["dynamodb", "s3"] + (["interfaces"] if variables.get("log_group_prefix") else [])
+    wanted = {
+        "aws_vpc_security_group_ingress_rule": [rule(it) for it in variables.get("parents_ingress", [])],
+        "aws_vpc_security_group_egress_rule": [rule(it) for it in variables.get("parents_egress", [])] + services,
+    }
+    problems = []
+    for kind, right in wanted.items():
+        found = [
+            ours(address, values) for address, values in applied.of(kind) if address.startswith("module.parents")
+        ]
+        problems += [f"parents: the rule {one} is not listed" for one in found if one not in right]
+        problems += [f"parents: there is no rule {one}" for one in right if one not in found]
+    assert interfaces, "the installation was expected to have a network of its own"
+    return problems
+
+
+def rule(it):
+    """A listed rule, as a resource has it."""
+    values = {**it, "to_port": it.get("to_port", it["from_port"]), "referenced_security_group_id": it.get("security_group_id")}
+    return "tcp " + " ".join(f"{name}={values[name]}" for name in RULE if values.get(name))
+
+
+def ours(address, values):
+    """A rule that is there: what it is for, or what it says."""
+    is_tls = (values["ip_protocol"], values["from_port"], values["to_port"]) == ("tcp", 443, 443)
+    for service in ("dynamodb", "s3"):
+        if address.endswith(f'rule.gateway["{service}"]') and is_tls and values["prefix_list_id"]:
+            return service
+    if address.endswith("rule.interface[0]") and is_tls and values["cidr_ipv4"] == "10.64.0.0/16":
+        return "interfaces"
+    return f"{values['ip_protocol']} " + " ".join(f"{name}={values[name]}" for name in RULE if values[name])
+
+
 def network(applied):
-    """Nothing comes in, and there is no way to the internet."""
+    """Nothing comes in but to endpoints and where it is listed, and there is no way to the internet."""
     problems = [
         f"{address}: lets in {values['cidr_ipv4']}"
         for address, values in applied.of("aws_vpc_security_group_ingress_rule")
-        if not (address.startswith("module.network") and values["from_port"] == 443 and values["cidr_ipv4"] != "0.0.0.0/0")
+        if not address.startswith("module.parents")
+        and not (address.startswith("module.network") and values["from_port"] == 443 and values["cidr_ipv4"] != "0.0.0.0/0")
+    ]
+    problems += [
+        f"{address}: lets everything through"
+        for address, values in applied.of("aws_vpc_endpoint")
+        if values["vpc_endpoint_type"] == "Gateway" and not values["policy"].startswith("{")
     ]
     for kind in ("aws_internet_gateway", "aws_nat_gateway", "aws_route", "aws_egress_only_internet_gateway"):
         problems += [f"{address}: a way to the internet" for address, _ in applied.of(kind)]

@@ -43,6 +43,8 @@ def agent(applied):
     hosts, ledger = table(applied, "hosts"), table(applied, "ledger")
     image = f"arn:aws:s3:::{applied.outputs['eif_bucket']}/app.eif"
     report = f"arn:aws:s3:::{applied.outputs['reports_bucket']}/reports/a/1/0000000001.json"
+    group = f"arn:aws:logs:{HERE}:log-group:/aws/ec2/enclave/enc_1"
+    function = f"arn:aws:logs:{HERE}:log-group:/aws/lambda/{applied.outputs['coordinator_function']}"
 
     def item(action, key, **context):
         return (f"dynamodb:{action}", hosts, {**AT_HOME, "dynamodb:LeadingKeys": [key], **context})
@@ -81,6 +83,18 @@ def agent(applied):
         ("stolen credentials on another instance of the VPC", False, item("UpdateItem", f"observed#{ME}", **neighbour)),
         ("somebody who is no instance: the table", False, item("GetItem", "desired#", **no_instance)),
         ("somebody who is no instance: an image", False, ("s3:GetObject", image, no_instance)),
+        ("to write what a workload prints", True, ("logs:PutLogEvents", f"{group}:log-stream:application", AT_HOME)),
+        ("to write what becomes of a workload", True, ("logs:PutLogEvents", f"{group}:log-stream:system", AT_HOME)),
+        ("to make a stream", True, ("logs:CreateLogStream", f"{group}:log-stream:application", AT_HOME)),
+        ("to write what was measured", False, ("logs:PutLogEvents", f"{group}:log-stream:attestation", AT_HOME)),
+        ("to make the stream of what was measured", False, ("logs:CreateLogStream", f"{group}:log-stream:attestation", AT_HOME)),
+        ("to make a group", False, ("logs:CreateLogGroup", f"{group}:log-stream:", AT_HOME)),
+        ("to say for how long a group is kept", False, ("logs:PutRetentionPolicy", group, AT_HOME)),
+        ("to delete a group", False, ("logs:DeleteLogGroup", group, AT_HOME)),
+        ("to read logs", False, ("logs:GetLogEvents", f"{group}:log-stream:application", AT_HOME)),
+        ("to write the coordinator's log", False, ("logs:PutLogEvents", f"{function}:log-stream:application", AT_HOME)),
+        ("stolen credentials from the internet: logs", False, ("logs:PutLogEvents", f"{group}:log-stream:application", {**AT_HOME, **outside})),
+        ("somebody who is no instance: logs", False, ("logs:PutLogEvents", f"{group}:log-stream:application", no_instance)),
         ("stolen credentials and an image's version", False, ("s3:GetObjectVersion", image, {**AT_HOME, **outside})),
     ]  # fmt: skip
 
@@ -98,12 +112,21 @@ def coordinator(applied):
     image = f"arn:aws:ec2:eu-west-1::image/{template['image_id']}"
     eif = f"arn:aws:s3:::{applied.outputs['eif_bucket']}"
     report = f"arn:aws:s3:::{applied.outputs['reports_bucket']}/reports/a/1/0000000001.json"
+    group = f"arn:aws:logs:{HERE}:log-group:/aws/ec2/enclave/enc_1"
+    function = f"arn:aws:logs:{HERE}:log-group:/aws/lambda/{applied.outputs['coordinator_function']}"
+    subnets = [f"arn:aws:ec2:{HERE}:subnet/{it['subnet_id']}" for it in applied.outputs["subnets"]]
+    other_subnet = f"arn:aws:ec2:{HERE}:subnet/subnet-0fffffffffffffff"
+    # What the request names besides the template.
+    named = {**from_ours, "ec2:IsLaunchTemplateResource": "false"}
+    interface = f"arn:aws:ec2:{HERE}:network-interface/*"
 
     def item(action, key):
         return (f"dynamodb:{action}", hosts, {"dynamodb:LeadingKeys": [key]})
 
     return [
         ("to launch from our template", True, ("ec2:RunInstances", new, from_ours)),
+        *[(f"to launch into {it}", True, ("ec2:RunInstances", it, named)) for it in subnets],
+        *[(f"to make an interface in {it}", True, ("ec2:RunInstances", interface, {**named, "ec2:Subnet": it})) for it in subnets],
         ("to launch our image", True, ("ec2:RunInstances", image, from_ours)),
         ("to tag what it launches", True, ("ec2:CreateTags", new, {**tagged, "ec2:CreateAction": "RunInstances"})),
         ("to pass the parents' role to EC2", True, ("iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"})),
@@ -113,12 +136,23 @@ def coordinator(applied):
         ("to remove a host's items", True, item("DeleteItem", f"observed#{ME}")),
         ("to store a report", True, ("s3:PutObject", report)),
         ("to read a signed manifest", True, ("s3:GetObject", f"{eif}/app.eif.manifest.dsse.json")),
+        ("to make an enclave's log group", True, ("logs:CreateLogGroup", f"{group}:log-stream:", {})),
+        ("to say for how long it is kept", True, ("logs:PutRetentionPolicy", group, {})),
+        ("to write what was measured", True, ("logs:PutLogEvents", f"{group}:log-stream:attestation", {})),
+        ("to write what a workload prints", False, ("logs:PutLogEvents", f"{group}:log-stream:application", {})),
+        ("to delete an enclave's log group", False, ("logs:DeleteLogGroup", group, {})),
+        ("to say for how long its own log is kept", False, ("logs:PutRetentionPolicy", function, {})),
+        ("to make any group", False, ("logs:CreateLogGroup", f"arn:aws:logs:{HERE}:log-group:/somewhere/else:log-stream:", {})),
         ("to launch without a template", False, ("ec2:RunInstances", new, {**tagged, "ec2:IsLaunchTemplateResource": "false"})),
         ("to launch from another template", False, ("ec2:RunInstances", new, {**from_ours, "ec2:LaunchTemplate": other_template})),
         ("to use another template", False, ("ec2:RunInstances", other_template, {**from_ours, "ec2:LaunchTemplate": other_template})),
         ("to replace what the template names", False, ("ec2:RunInstances", new, {**from_ours, "ec2:IsLaunchTemplateResource": "false"})),
         ("to launch another image", False, ("ec2:RunInstances", "arn:aws:ec2:eu-west-1::image/ami-0ffffffffffffffff", from_ours)),
-        ("to launch into another subnet", False, ("ec2:RunInstances", f"arn:aws:ec2:{HERE}:subnet/subnet-0fffffffffffffff", from_ours)),
+        ("to launch into another subnet", False, ("ec2:RunInstances", other_subnet, named)),
+        ("to launch into our subnet without our template", False, ("ec2:RunInstances", subnets[0], {**named, "ec2:LaunchTemplate": None})),
+        ("to make an interface in another subnet", False, ("ec2:RunInstances", interface, {**named, "ec2:Subnet": other_subnet})),
+        ("to give a public address", False, ("ec2:RunInstances", interface, {**named, "ec2:Subnet": subnets[0], "ec2:AssociatePublicIpAddress": "true"})),
+        ("to launch with another security group", False, ("ec2:RunInstances", f"arn:aws:ec2:{HERE}:security-group/sg-0fffffffffffffff", named)),
         ("to launch without our tag", False, ("ec2:RunInstances", new, {**from_ours, "aws:RequestTag/bailey:deployment": None})),
         ("to launch with another installation's tag", False, ("ec2:RunInstances", new, {**from_ours, "aws:RequestTag/bailey:deployment": "other"})),
         ("to tag what exists", False, ("ec2:CreateTags", ME, tagged)),

@@ -1,6 +1,7 @@
 """What terraform made, as the local cloud takes it: tables, launch template, names."""
 
 import base64
+import tomllib
 
 
 def of(applied, agents_endpoint=None):
@@ -17,6 +18,7 @@ def of(applied, agents_endpoint=None):
         },
         "tables": [table(values) for _, values in applied.of("aws_dynamodb_table")],
         "launch_template": launch_template(applied.one("aws_launch_template")),
+        "subnets": subnets(applied),
         "agents_endpoint": agents_endpoint,
     }
 
@@ -48,7 +50,9 @@ def table(values):
 
 def launch_template(values):
     """As parameters of EC2's CreateLaunchTemplate."""
-    metadata, network = values["metadata_options"][0], values["network_interfaces"][0]
+    metadata = values["metadata_options"][0]
+    (group,) = values["vpc_security_group_ids"]
+    assert not values["network_interfaces"], "EC2 takes a subnet either with an interface or with the request"
     volume = values["block_device_mappings"][0]
     data = {
         "ImageId": values["image_id"],
@@ -58,14 +62,18 @@ def launch_template(values):
         "EnclaveOptions.Enabled": str(values["enclave_options"][0]["enabled"]).lower(),
         "MetadataOptions.HttpTokens": metadata["http_tokens"],
         "MetadataOptions.HttpPutResponseHopLimit": str(metadata["http_put_response_hop_limit"]),
-        "NetworkInterface.1.SubnetId": network["subnet_id"],
-        "NetworkInterface.1.AssociatePublicIpAddress": network["associate_public_ip_address"],
+        "SecurityGroupId.1": group,
         "BlockDeviceMapping.1.DeviceName": volume["device_name"],
         "BlockDeviceMapping.1.Ebs.Encrypted": volume["ebs"][0]["encrypted"],
     }
     base64.b64decode(values["user_data"], validate=True)
     named = {f"LaunchTemplateData.{name}": value for name, value in data.items()}
     return {"LaunchTemplateName": values["name"], **named}
+
+
+def subnets(applied):
+    """The zones' subnets, as the coordinator gets them."""
+    return tomllib.loads(configuration(applied))["subnets"]
 
 
 def configuration(applied):

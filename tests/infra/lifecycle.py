@@ -30,6 +30,12 @@ def an_enclave_lives_and_ends_on_what_terraform_defines_and_its_policies_allow(i
     with Cloud(it) as cloud:
         cloud.upload(IMAGE, "test.eif")
         cloud.smoke("--eif", f"s3://{it.applied.outputs['eif_bucket']}/test.eif", "--instance-type", "m6i.xlarge")
+        # One whose workload prints something, which goes where its parent may write and nowhere else.
+        cloud.upload(cloud.talking_image(), "talks.eif")
+        messages, days = cloud.logs_of_a_life("talks.eif")
+        assert days == 365, f"logs are kept for {days} days"
+        assert messages["application"] == ["hello from inside"], messages
+        assert messages["attestation"][0].startswith("[PCR] PCR0: "), messages
         # One that nobody vouches for: its manifest is looked for, and people are told.
         cloud.unverified_record("test.eif")
         refused = cloud.refused()

@@ -52,7 +52,13 @@ KNOWN = {
     "data.aws_ec2_managed_prefix_list": {"id": "pl-{hex}"},
     "data.aws_partition": {"partition": "aws", "dns_suffix": "amazonaws.com"},
     "data.aws_region": {"region": REGION, "id": REGION},
+    "data.aws_subnet": {"availability_zone": lambda known: zone_of(known["id"]), "vpc_id": "vpc-0123456789abcdef0"},
 }
+
+
+def zone_of(subnet):
+    """The last digit of a subnet's id says in which zone it lies: a, b or c."""
+    return f"{REGION}{'abc'[int(subnet[-1], 16) % 3]}"
 
 
 class Maker:
@@ -65,6 +71,8 @@ class Maker:
 
     def value(self, path, kind):
         known = KNOWN.get(self.name, {}).get(path[0]) if len(path) == 1 else None
+        if callable(known):
+            return known(self.known)
         if isinstance(known, str):
             return known.format(hex=self.hex, **self.known)
         if known is not None:

@@ -5,7 +5,7 @@ import hygiene
 import iam_cases
 import metrics
 import policies
-from workspace import Failed, Workspace
+from workspace import TALKATIVE, Failed, Workspace
 
 # (what, module, file, old, new, what terraform says).
 REFUSED = [
@@ -44,7 +44,21 @@ TAKEN = [
     ("a stream without old images", f"{MODULES}/tables/main.tf", 'stream_view_type            = "NEW_AND_OLD_IMAGES"', 'stream_view_type            = "KEYS_ONLY"', "has the stream 'KEYS_ONLY'"),
     ("two hops to the metadata service", f"{PARENTS}/main.tf", "hop_limit = 1", "hop_limit = 2", "hops to the metadata service is 2"),
     ("a volume in clear", f"{PARENTS}/main.tf", 'encrypted             = "true"', 'encrypted             = "false"', "encrypted volume is 'false'"),
-    ("a parent with SSH", f"{PARENTS}/main.tf", '"aws_vpc_security_group_egress_rule" "interface"', '"aws_vpc_security_group_ingress_rule" "ssh" {\n  security_group_id = aws_security_group.this.id\n  ip_protocol       = "tcp"\n  from_port         = 22\n  to_port           = 22\n  cidr_ipv4         = "0.0.0.0/0"\n}\n\nresource "aws_vpc_security_group_egress_rule" "interface"', "lets in 0.0.0.0/0"),
+    ("a parent with SSH", f"{PARENTS}/main.tf", '"aws_vpc_security_group_egress_rule" "interface"', '"aws_vpc_security_group_ingress_rule" "ssh" {\n  security_group_id = aws_security_group.this.id\n  ip_protocol       = "tcp"\n  from_port         = 22\n  to_port           = 22\n  cidr_ipv4         = "0.0.0.0/0"\n}\n\nresource "aws_vpc_security_group_egress_rule" "interface"', "the rule tcp from_port=22 to_port=22 cidr_ipv4=0.0.0.0/0 is not listed"),
+    ("an endpoint open to everybody on the network", f"{MODULES}/network/main.tf", "  to_port           = 443\n  cidr_ipv4         = var.cidr", '  to_port           = 443\n  cidr_ipv4         = "0.0.0.0/0"', "lets in 0.0.0.0/0"),
+    ("a rule wider than it is listed", f"{PARENTS}/main.tf", "  from_port                    = each.value.from_port\n", "  from_port                    = 1024\n", "the rule tcp from_port=1024 to_port=8443 referenced_security_group_id=sg-0123456789abcdef0 is not listed"),
+    ("a rule that is listed and not made", f"{PARENTS}/main.tf", "for it in var.egress : join", "for it in slice(var.egress, 0, 0) : join", "there is no rule tcp from_port=443 to_port=443 cidr_ipv4=203.0.113.0/24"),
+    ("a gateway that lets everything through", f"{MODULES}/network/main.tf", "= local.gateway_policies[each.key]\n", '= each.key == "dynamodb" ? null : local.gateway_policies[each.key]\n', "lets everything through"),
+    ("a gateway to every bucket", f"{MODULES}/network/endpoints.tf", '"arn:${local.partition}:s3:::al2023-repos-${local.region}-de612dc2/*"', '"arn:${local.partition}:s3:::*/*"', "wildcard resource arn:aws:s3:::*/*"),
+    ("an agent that writes what was measured", f"{PARENTS}/main.tf", 'for name in ["application", "system"]', 'for name in ["application", "system", "attestation"]', "to write what was measured should be denied"),
+    ("an agent that writes any group", f"{PARENTS}/main.tf", '"${coalesce(var.log_group_prefix, "/none/")}*"', '"*"', "to write the coordinator's log should be denied"),
+    ("a coordinator that may not make groups", f"{COORDINATOR}/iam.tf", '["logs:CreateLogGroup", "logs:PutRetentionPolicy"]', '["logs:PutRetentionPolicy"]', "logs:CreateLogGroup on enclaves' logs is called and not allowed"),
+    ("an agent that may not make its streams", f"{PARENTS}/main.tf", '["logs:CreateLogStream", "logs:PutLogEvents"]', '["logs:PutLogEvents"]', "logs:CreateLogStream on enclaves' logs is called and not allowed"),
+    ("a wildcard that nobody lists", f"{COORDINATOR}/iam.tf", '"${arn}/*.manifest.dsse.json"', '"${arn}/*.json"', "123456789012/*.json is allowed and not listed in terraform/README.md"),
+    ("a launch into any subnet", f"{COORDINATOR}/iam.tf", '    resources = local.subnets\n', '    resources = ["${local.ec2}:subnet/*"]\n', "to launch into another subnet should be denied"),
+    ("an interface in any subnet", f"{COORDINATOR}/iam.tf", '      variable = "ec2:Subnet"\n      values   = local.subnets', '      variable = "ec2:Subnet"\n      values   = ["${local.ec2}:subnet/*"]', "to make an interface in another subnet should be denied"),
+    ("a public address", f"{COORDINATOR}/iam.tf", 'variable = "ec2:AssociatePublicIpAddress"\n      values   = ["true"]', 'variable = "ec2:AssociatePublicIpAddress"\n      values   = ["false"]', "to give a public address should be denied"),
+    ("a template with an interface", f"{PARENTS}/main.tf", "  block_device_mappings {", "  network_interfaces {\n    device_index = 0\n  }\n\n  block_device_mappings {", "interfaces of its own"),
     ("batches that are tried for ever", f"{COORDINATOR}/main.tf", "maximum_retry_attempts             = 20", "maximum_retry_attempts             = -1", "is tried for ever, or lost"),
     ("a filter of one's own", f"{MODULES}/installation/main.tf", "coordinator/event-filters/hosts.json", "coordinator/event-filters/enclaves.json", "its filters are not those"),
     ("a parameter that the image's component does not have", f"{MODULES}/installation/main.tf", "    ReleaseSha256 ", "    ReleaseSha265 ", "the component needs the parameter ReleaseSha256"),
@@ -77,7 +91,7 @@ def unnoticed_by_us(provider):
     with Workspace(provider) as planted:
         for _, file, old, new, _ in TAKEN:
             planted.plant(file, old, new)
-        said = "\n".join(everything_said(planted.apply("prod")))
+        said = "\n".join(everything_said(planted.apply("prod", **TALKATIVE)))
     return [f"{what} is not noticed: no {says!r} in\n{said}" for what, *_, says in TAKEN if says not in said]
 
 
@@ -87,8 +101,9 @@ def everything_said(applied):
     yield from policies.compared(applied, "coordinator", called)
     yield from policies.compared(applied, "parents", calls.agent())
     yield from iam_cases.wrong(applied)
+    yield from hygiene.traffic(applied, TALKATIVE)
     for check in (
-        policies.wildcards, policies.lint, policies.sizes, policies.trust, hygiene.buckets,
+        policies.wildcards, policies.undocumented, policies.lint, policies.sizes, policies.trust, hygiene.buckets,
         hygiene.tables, hygiene.parents, hygiene.network, hygiene.function, hygiene.alarms, hygiene.image,
         metrics.compared,
     ):  # fmt: skip

@@ -5,6 +5,7 @@ import re
 
 import parliament
 from iam import many, statements
+from workspace import REPOSITORY
 
 # Actions that know no resources, as AWS's Service Authorization Reference has it: an Allow has to name `*`.
 NO_RESOURCES = {
@@ -14,6 +15,8 @@ NO_RESOURCES = {
 }
 # Ids that nobody knows before the instance exists; each such statement has a condition instead.
 UNNAMED = ("instance/*", "network-interface/*", "volume/*")
+# The one part of an ARN of CloudWatch Logs that may follow a wildcard.
+STREAM = r":log-stream:[\w-]+"
 # A role's policies written into it may have so many characters together, white space not counted.
 MOST_CHARACTERS = 10_240
 # parliament takes a policy variable for a text, where AWS fills in an address.
@@ -26,6 +29,7 @@ HOLDERS = {
     "aws_iam_role_policy": ["policy"],
     "aws_s3_bucket_policy": ["policy"],
     "aws_sns_topic_policy": ["policy"],
+    "aws_vpc_endpoint": ["policy"],
 }
 
 
@@ -34,7 +38,9 @@ def every(applied):
     for kind, attributes in HOLDERS.items():
         for address, values in applied.of(kind):
             for attribute in attributes:
-                yield address, values[attribute]
+                # An endpoint without a policy of its own is given AWS's, which is known after apply.
+                if kind != "aws_vpc_endpoint" or values[attribute].startswith("{"):
+                    yield address, values[attribute]
 
 
 def role_policies(applied, module):
@@ -78,9 +84,65 @@ def wide(where, resource, actions, it):
         return []
     if ":logs:" in resource and resource.endswith(":*") and resource.count("*") == 1:
         return []
+    # Groups below a prefix that ends in a slash, and one named stream in each of them.
+    if re.search(rf":log-group:/[\w./#-]+/\*({STREAM})?$", resource) and resource.count("*") == 1:
+        return []
     if resource.endswith(UNNAMED) and resource.count("*") == 1 and it.get("Condition"):
         return []
     return [f"{where}: wildcard resource {resource}"]
+
+
+# What a resource with a wildcard is, as terraform/README.md lists it.
+SHAPES = [
+    (r":ec2:.*:(instance|network-interface|volume)/\*$", r"\1/*"),
+    (r":s3:::[^*/]+/\*\.manifest\.dsse\.json$", "bucket/*.manifest.dsse.json"),
+    (r":s3:::[^*/]+/\*$", "bucket/*"),
+    (r":s3:::[^*/]+/[^*]+/\*$", "bucket/prefix/*"),
+    (r":log-group:/[^*]+/\*:log-stream:[^*]+$", "log-group:prefix/*:log-stream:name"),
+    (r":log-group:/[^*]+/\*$", "log-group:prefix/*"),
+    (r":log-group:/[^*]+[^*/]:\*$", "log-group:name:*"),
+]
+
+
+def exceptions(applied):
+    """What is allowed with a wildcard: actions on every resource, and shapes of resources."""
+    found = set()
+    for _, policy in every(applied):
+        for it in statements(policy):
+            for resource in many(it.get("Resource", [])) if it["Effect"] == "Allow" else []:
+                if resource == "*":
+                    found |= set(many(it["Action"]))
+                elif "*" in resource:
+                    shapes = [found_in.expand(shape) for pattern, shape in SHAPES if (found_in := re.search(pattern, resource))]
+                    found.add(shapes[0] if shapes else resource)
+    return found
+
+
+def undocumented(applied):
+    """Wildcards that terraform/README.md does not list, those that it lists in vain, and reasons that are none."""
+    text = (REPOSITORY / "terraform/README.md").read_text().split("## Exceptions")[1]
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+    # Of the other rows one is a Deny, and one about policies that AWS keeps.
+    listed = {name for row in rows for name in re.findall(r"`([^`]+)`", row)} - {"*", "s3:*"}
+    found = exceptions(applied)
+    return (
+        [f"{one} is allowed and not listed in terraform/README.md" for one in sorted(found - listed)]
+        + [f"{one} is listed in terraform/README.md and nowhere allowed" for one in sorted(listed - found)]
+        + [f"{action} knows resources" for action in sorted(NO_RESOURCES) if knows_resources(action)]
+    )
+
+
+def knows_resources(action):
+    """Whether AWS's Service Authorization Reference, as parliament has it, names resources for an action."""
+    prefix, name = action.split(":")
+    (privilege,) = [
+        it
+        for service in parliament.iam_definition
+        if service["prefix"] == prefix
+        for it in service["privileges"]
+        if it["privilege"] == name
+    ]
+    return any(it["resource_type"] for it in privilege["resource_types"])
 
 
 def lint(applied):
@@ -91,6 +153,7 @@ def lint(applied):
             continue
         # Nor does it know that the label of a stream has colons.
         policy = re.sub(r"/stream/[\dT:.-]+", "/stream/label", policy)
+        policy = together(policy)
         try:
             found = parliament.analyze_policy_string(policy, ignore_private_auditors=True).findings
         except Exception as error:  # noqa: BLE001 it fails in many ways on what it does not expect
@@ -100,6 +163,17 @@ def lint(applied):
             if not (one.issue == "MISMATCHED_TYPE" and FILLED_IN in str(one.detail)):
                 problems.append(f"{address}: {one.issue} {str(one.detail)[:300]}")
     return problems
+
+
+def together(policy):
+    """The policy, with all resources of launches in each statement that allows them: parliament wants to find them in
+    one, where AWS looks for each resource in all statements."""
+    policy = json.loads(policy)
+    launches = [it for it in many(policy["Statement"]) if it["Effect"] == "Allow" and "ec2:RunInstances" in many(it["Action"])]
+    resources = sorted({resource for it in launches for resource in many(it["Resource"])})
+    for it in launches:
+        it["Resource"] = resources
+    return json.dumps(policy)
 
 
 def is_of_resource(policy):
@@ -137,10 +211,14 @@ def kinds(applied):
         applied.outputs["reports_bucket"]: "reports",
     }
 
+    prefix = applied.outputs.get("log_group_prefix")
+
     def kind(arn, action):
         if arn == "*":
             return "*" if not action.startswith("ec2:") else "ec2"
         service, rest = arn.split(":")[2], arn.split(":", 5)[5]
+        if service == "logs" and prefix and rest.startswith(f"log-group:{prefix}"):
+            return "enclaves' logs"
         if service in ("dynamodb", "s3"):
             name = rest.removeprefix("table/").split("/")[0]
             return names.get(name, name)

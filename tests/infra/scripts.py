@@ -1,5 +1,7 @@
 """The scripts for an environment: that each has help and a dry run, and what they do, against the emulator."""
 
+import base64
+import hashlib
 import json
 import os
 import pathlib
@@ -37,7 +39,7 @@ class Checkout:
     def __enter__(self):
         self.directory = tempfile.TemporaryDirectory(prefix="bailey-scripts-")
         self.root = pathlib.Path(self.directory.name)
-        for name in ("scripts", "terraform", "tests/aws", "coordinator/lambda", "agent/systemd", "ami"):
+        for name in ("scripts", "terraform", "tests/aws", "coordinator/event-filters", "coordinator/lambda", "agent/systemd", "ami"):
             shutil.copytree(REPOSITORY / name, self.root / name, ignore=shutil.ignore_patterns(".terraform*", "backend.hcl", "*.auto.tfvars"))
         shutil.copy(REPOSITORY / "LICENSE", self.root)
         return self
@@ -111,6 +113,7 @@ def unpublished(it):
         bucket = it.applied.outputs["artifacts_bucket"]
         s3 = client(emulator.url, "s3")
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         # Building takes minutes, and has tests of its own; here its archives are any files.
         built, dist = checkout.root / "built", checkout.root / "scripts/dist"
         archives = {"agent.tar.gz": b"agent", "coordinator-lambda-x86_64.zip": b"coordinator"}
@@ -129,8 +132,21 @@ def unpublished(it):
         expect(f"exit code ({first.stdout}{first.stderr})", first.returncode, 0)
         if problems:
             return problems
+        values = checkout.root / "terraform/environments/prod/release.auto.tfvars"
+        key = "releases/0.1.0/coordinator-lambda-x86_64.zip"
+        version = s3.head_object(Bucket=bucket, Key=key)["VersionId"]
+        checksum = base64.b64encode(hashlib.sha256(archives["coordinator-lambda-x86_64.zip"]).digest()).decode()
+        right = f'coordinator_archive = {{ sha256 = "{checksum}", version = "{version}" }}'
+        expect("what is deployed", right in values.read_text(), True)
+        # Terraform takes the values, and plans what they say.
+        (planned,) = it.workspace.with_values("prod", values).of("aws_lambda_function")
+        expect("the function's archive", (planned[1]["source_code_hash"], planned[1]["s3_object_version"]), (checksum, version))
         again = publish()
         expect("a second time", (again.returncode, again.stdout.count("is there already")), (0, 2))
+        s3.put_object(Bucket=bucket, Key=key, Body=b"somebody else's", Metadata={"sha256": hashlib.sha256(archives["coordinator-lambda-x86_64.zip"]).hexdigest()})
+        replaced = publish()
+        expect("an archive that somebody replaced", (replaced.returncode, "is not what was built" in replaced.stderr), (1, True))
+        s3.delete_object(Bucket=bucket, Key=key, VersionId=s3.head_object(Bucket=bucket, Key=key)["VersionId"])
         (built / "agent.tar.gz").write_bytes(b"another agent")
         other = publish()
         expect("another one", (other.returncode, "raise `release`" in other.stderr), (1, True))

@@ -13,21 +13,27 @@ import calls
 import documents
 import hygiene
 import iam_cases
+import installation
 import lifecycle
 import metrics
 import mistakes
 import policies
 import scripts
-from workspace import REPOSITORY, WITH_IMAGE, Provider, Workspace
+import walk
+from workspace import REPOSITORY, TALKATIVE, WITH_IMAGE, Failed, Provider, Workspace
 
 EXISTING = {
     "existing_dynamodb_table_name": "treza-enclaves-prod",
     "existing_table_has_status_index": False,
-    "network": {"vpc_id": "vpc-0123456789abcdef0", "subnet_id": "subnet-0123456789abcdef0"},
+    "network": {
+        "vpc_id": "vpc-0123456789abcdef0",
+        "subnet_ids": ["subnet-0123456789abcdef1", "subnet-0123456789abcdef0"],
+        "endpoints_cidr": "10.9.0.0/16",
+    },
 }
 TESTS = []
 # What mostly waits for other programs.
-BESIDE = list(lifecycle.TESTS)
+BESIDE = [*lifecycle.TESTS, *walk.TESTS]
 
 
 def test(function):
@@ -50,7 +56,7 @@ class Infrastructure:
     def __init__(self):
         self.provider = Provider()
         self.workspace = Workspace(self.provider)
-        self.applied = self.workspace.apply("prod")
+        self.applied = self.workspace.apply("prod", **TALKATIVE)
 
     def end(self):
         self.workspace.__exit__()
@@ -64,7 +70,7 @@ def everything_is_formatted(it):
 
 @test
 def a_further_apply_of_production_changes_nothing(it):
-    assert it.workspace.changes("prod") == ""
+    assert it.workspace.changes("prod", **TALKATIVE) == ""
 
 
 @test
@@ -72,6 +78,10 @@ def development_and_staging_are_applied_too(it):
     for environment in ("dev", "staging"):
         applied = it.workspace.apply(environment)
         assert applied.outputs["deployment"] == f"bailey-{environment}"
+        # What is not asked for is not there.
+        none(hygiene.traffic(applied, {}))
+        texts = " ".join(policies.role_policies(applied, "parents") + policies.role_policies(applied, "coordinator"))
+        assert "CreateLogGroup" not in texts and "log-stream" not in texts, texts
 
 
 @test
@@ -101,13 +111,31 @@ def the_coordinator_may_do_what_it_calls_and_nothing_else(it):
 @test
 def a_table_without_the_index_and_a_network_that_exist_are_used_as_they_are(it):
     with Workspace(it.provider) as other:
-        applied = other.apply("prod", **EXISTING)
-    (network,) = applied.one("aws_launch_template")["network_interfaces"]
-    assert network["subnet_id"] == EXISTING["network"]["subnet_id"] and not applied.of("aws_vpc")
+        applied = other.apply("prod", **EXISTING, **TALKATIVE)
+    zones = [(one["availability_zone"], one["subnet_id"]) for one in installation.subnets(applied)]
+    first, second = EXISTING["network"]["subnet_ids"]
+    assert zones == [("eu-west-1b", first), ("eu-west-1a", second)] and not applied.of("aws_vpc")
     # It scans instead of querying.
     called = calls.coordinator() - {("enclaves", "dynamodb:Query")}
     none(policies.compared(applied, "coordinator", called))
     assert not any("enclaves" in address for address, _ in applied.of("aws_dynamodb_table"))
+
+
+@test
+def a_network_that_does_not_fit_is_refused_before_anything_is_changed(it):
+    one = EXISTING["network"]["subnet_ids"][0]
+    for network, says in [
+        ({"vpc_id": "vpc-0fffffffffffffff0", "subnet_ids": [one]}, f"{one} is not in vpc-0fffffffffffffff0"),
+        ({"vpc_id": "vpc-0123456789abcdef0", "subnet_ids": []}, "has to name one of subnet_ids"),
+        ({"vpc_id": "vpc-0123456789abcdef0", "subnet_ids": [one, one[:-1] + "4"]}, "has to name each zone once"),
+    ]:
+        with Workspace(it.provider) as other:
+            try:
+                other.apply("prod", network=network)
+            except Failed as refusal:
+                assert says in " ".join(str(refusal).replace("│", " ").split()), refusal
+            else:
+                raise AssertionError(f"{network} is taken")
 
 
 @test
@@ -118,6 +146,11 @@ def an_agent_may_do_what_it_calls_and_nothing_else(it):
 @test
 def no_policy_has_a_wildcard_without_need(it):
     none(policies.wildcards(it.applied))
+
+
+@test
+def every_wildcard_is_listed_with_awss_reason(it):
+    none(policies.undocumented(it.applied))
 
 
 @test
@@ -153,6 +186,11 @@ def parents_are_launched_closed_and_able_to_host_enclaves(it):
 @test
 def nothing_comes_in_and_nothing_leads_to_the_internet(it):
     none(hygiene.network(it.applied))
+
+
+@test
+def parents_are_reached_and_reach_what_is_listed_and_nothing_else(it):
+    none(hygiene.traffic(it.applied, TALKATIVE))
 
 
 @test

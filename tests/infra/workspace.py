@@ -13,6 +13,16 @@ REPOSITORY = HERE.parents[1]
 AMI = "ami-0123456789abcdef0"
 # Stands for a deploy after the first image was built.
 WITH_IMAGE = {"ami_id": AMI}
+# Everything that is off by default and that rights and rules depend on.
+TALKATIVE = {
+    "log_group_prefix": "/aws/ec2/enclave/",
+    "enclave_bucket_arns": ["arn:aws:s3:::theirs"],
+    "parents_ingress": [
+        {"from_port": 8443, "security_group_id": "sg-0123456789abcdef0"},
+        {"from_port": 9000, "to_port": 9010, "cidr_ipv4": "10.1.0.0/16"},
+    ],
+    "parents_egress": [{"from_port": 443, "cidr_ipv4": "203.0.113.0/24"}],
+}
 LOCAL_STATE = 'terraform {\n  backend "local" {}\n}\n'
 # Used only while there is no ami/component.yaml, and said aloud.
 PLACEHOLDER = "name: placeholder\nschemaVersion: 1.0\nparameters:\n" + "".join(
@@ -110,6 +120,14 @@ class Workspace:
         arguments = arguments_of({**WITH_IMAGE, **variables})
         self.terraform(directory, "apply", "-auto-approve", "-input=false", "-no-color", *arguments)
         return Applied(json.loads(self.terraform(directory, "show", "-json")))
+
+    def with_values(self, environment, values):
+        """The environment as it would be with a file of values, in a copy that is thrown away."""
+        with Workspace(self) as other:
+            # As it is applied here.
+            shutil.copytree(self.root, other.root, dirs_exist_ok=True)
+            shutil.copy(values, other.root / f"terraform/environments/{environment}")
+            return other.apply(environment)
 
     def changes(self, environment, **variables):
         """What a further apply would change, as terraform says it; nothing when it is empty."""

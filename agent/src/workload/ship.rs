@@ -116,7 +116,7 @@ fn batches(
 async fn send(logs: &Logs, group: &str, stream: &'static str, events: &[LogEvent]) {
     let mut pause = FIRST_PAUSE;
     for attempt in 1..=TRIES {
-        let Err(error) = logs.put(group, stream, events).await else { return };
+        let Err(error) = logs.append(group, stream, events).await else { return };
         let error = bailey_runtime::chain(&error);
         log::warn!(group, attempt, error = error.as_str(); "lines not sent to CloudWatch Logs");
         sleep(pause).await;

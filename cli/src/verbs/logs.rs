@@ -46,8 +46,8 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-Reads CloudWatch Logs, to which agents send output when `log_group_prefix` is in their configuration; \
-without it, `journalctl -u bailey-agent ENCLAVE_ID=<id>` on the parent shows the same. `application` is \
+Reads CloudWatch Logs, to which agents send output when `log_group_prefix` is in their configuration and \
+in the coordinator's, which makes the groups; without it, `journalctl -u bailey-agent ENCLAVE_ID=<id>` on the parent shows the same. `application` is \
 what the workload prints, `system` what becomes of it. Both come through the parent, and nothing proves \
 them. --timeout counts with --follow only. Needs logs:GetLogEvents on the group.
 
@@ -173,8 +173,8 @@ impl Advise for ReadError {
     fn advice(&self) -> Option<String> {
         match self {
             Self::None { .. } => Some(
-                "set `log_group_prefix` in the agents' configuration, or read the journal of the parent: \
-                 journalctl -u bailey-agent ENCLAVE_ID=<id>"
+                "set `log_group_prefix` in the agents' and the coordinator's configuration, or read the \
+                 journal of the parent: journalctl -u bailey-agent ENCLAVE_ID=<id>"
                     .to_owned(),
             ),
             Self::Call { .. } | Self::Client(_) => None,

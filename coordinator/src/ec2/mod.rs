@@ -312,6 +312,11 @@ fn run_parameters(request: &LaunchRequest) -> Vec<(String, String)> {
     if let Some(zone) = &request.availability_zone {
         parameters.push(pair("Placement.AvailabilityZone", zone));
     }
+    // At the level of the instance, for a template that names no network interface: EC2 refuses both together
+    // (`RunInstances`, "If you specify a network interface, you must specify any subnets as part of it").
+    if let Some(subnet) = &request.subnet_id {
+        parameters.push(pair("SubnetId", subnet));
+    }
     for (number, (key, value)) in (1..).zip(&request.tags) {
         parameters.push((format!("TagSpecification.1.Tag.{number}.Key"), key.clone()));
         parameters.push((format!("TagSpecification.1.Tag.{number}.Value"), value.clone()));
@@ -346,6 +351,7 @@ mod tests {
             template_version: 3,
             instance_type: "m5.xlarge".parse().unwrap(),
             availability_zone: Some("eu-west-1a".to_owned()),
+            subnet_id: Some("subnet-0aaaaaaaaaaaaaaaa".to_owned()),
             tags: BTreeMap::from([
                 ("b".to_owned(), "2".to_owned()),
                 ("a".to_owned(), "1".to_owned()),
@@ -356,6 +362,9 @@ mod tests {
         assert!(parameters.contains(&pair("EnclaveOptions.Enabled", "true")));
         assert!(parameters.contains(&pair("LaunchTemplate.Version", "3")));
         assert!(parameters.contains(&pair("TagSpecification.1.Tag.1.Key", "a")));
+        assert!(parameters.contains(&pair("SubnetId", "subnet-0aaaaaaaaaaaaaaaa")));
+        let earlier = run_parameters(&LaunchRequest { subnet_id: None, ..request });
+        assert_eq!(earlier.len() + 1, parameters.len(), "an intent without a subnet sends none");
     }
 
     #[test]

@@ -74,6 +74,14 @@ fn spec(configuration: &Configuration, config: &Config, now: UnixMillis) -> Resu
              name the image: 0, or 1 and 2, or 8; this coordinator trusts no manifest_keys";
         return Err(Failure::new(FailureCode::NotVerified, message, now));
     }
+    if let Some(zone) = configuration.availability_zones.iter().find(|it| !config.subnets.has(it)) {
+        let known: Vec<_> = config.subnets.zones().collect();
+        let message = format!(
+            "configuration.availability_zones: `{zone}` has no subnet here; those with one: {}",
+            known.join(", ")
+        );
+        return Err(Failure::new(FailureCode::InvalidConfiguration, message, now));
+    }
     let asked = &configuration.instance_type;
     let fitted = if config.strict_instance_types {
         fit_strictly(asked, configuration.need()).map(Fit::AsAsked)
@@ -95,10 +103,12 @@ fn spec(configuration: &Configuration, config: &Config, now: UnixMillis) -> Resu
     Ok(Spec { configuration: configuration.clone(), instance_type, promoted_because, places })
 }
 
-/// Every zone with the best type, then every zone with the next.
+/// Every zone with the best type, then every zone with the next. Whoever names no zone takes each that has
+/// a subnet.
 fn places(configuration: &Configuration, best: &InstanceType, config: &Config) -> Vec<Place> {
     let zones: Vec<Option<String>> = match configuration.availability_zones.as_slice() {
-        [] => vec![None],
+        [] if config.subnets.is_empty() => vec![None],
+        [] => config.subnets.zones().map(|zone| Some(zone.to_owned())).collect(),
         zones => zones.iter().cloned().map(Some).collect(),
     };
     let fits =

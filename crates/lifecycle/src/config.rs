@@ -1,6 +1,6 @@
 //! The settings on which decisions depend.
 
-use crate::launch::Place;
+use crate::{launch::Place, subnets::Subnets};
 use bailey_attestation::{ChainCache, TrustedRoots};
 use bailey_manifest::TrustedKeys;
 use bailey_model::instance_type::InstanceType;
@@ -14,6 +14,8 @@ pub struct Config {
     pub deployment: String,
     /// From what instances are launched.
     pub template: LaunchTemplate,
+    /// Into which subnets, by zone; none when the template names one.
+    pub subnets: Subnets,
     /// The parents' role, to which PCR3 is bound; unchecked when absent.
     pub role_arn: Option<String>,
     /// The roots that a document's chain may start at.

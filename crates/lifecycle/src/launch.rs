@@ -64,17 +64,21 @@ impl fmt::Display for Tried {
 }
 
 /// The place to try next: the first that is not known to be short of capacity, else the first.
-/// Nothing is tried twice; a quota is the same in every zone.
+/// Nothing is tried twice; a quota is the same in every zone. A zone may have lost its subnet since the
+/// request was accepted.
 pub(crate) fn next_place<'a>(
     spec: &'a Spec,
     tried: &[Tried],
+    config: &Config,
     short: &[Place],
 ) -> Option<&'a Place> {
     let is_open = |place: &&Place| {
-        !tried.iter().any(|tried| {
-            tried.place == **place
-                || (is_quota(&tried.code) && tried.place.instance_type == place.instance_type)
-        })
+        let zone = place.availability_zone.as_deref();
+        zone.is_none_or(|zone| config.subnets.has(zone))
+            && !tried.iter().any(|tried| {
+                tried.place == **place
+                    || (is_quota(&tried.code) && tried.place.instance_type == place.instance_type)
+            })
     };
     let mut open = spec.places.iter().filter(is_open);
     let first = open.clone().next();
@@ -86,7 +90,10 @@ pub(crate) fn is_short(code: &str) -> bool {
     is_quota(code)
         || matches!(
             code,
-            "InsufficientInstanceCapacity" | "InsufficientHostCapacity" | "Unsupported"
+            "InsufficientFreeAddressesInSubnet"
+                | "InsufficientHostCapacity"
+                | "InsufficientInstanceCapacity"
+                | "Unsupported"
         )
 }
 
@@ -116,6 +123,9 @@ pub struct LaunchRequest {
     pub instance_type: InstanceType,
     /// The zone; EC2 or the template chooses when absent.
     pub availability_zone: Option<String>,
+    /// The subnet; the template names it, or EC2 chooses, when absent. Intents of earlier releases have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet_id: Option<String>,
     /// Tags of the instance.
     pub tags: BTreeMap<String, String>,
 }
@@ -132,7 +142,9 @@ impl LaunchIntent {
             ("Name", format!("bailey {id}")),
         ];
         let token = client_token(&config.deployment, id, generation, attempt);
-        Self::with(token, place, &tags, config, now)
+        // A place without a zone, of a request that was accepted before there were subnets, is tried once.
+        let subnet = config.subnets.of(place, 0);
+        Self::with(token, place, subnet, &tags, config, now)
     }
 
     /// The intent of a slot's next host.
@@ -146,12 +158,15 @@ impl LaunchIntent {
             ("Name", name.to_owned()),
         ];
         let token = slot_token(&config.deployment, id, *generation);
-        Self::with(token, place, &tags, config, now)
+        // After a refusal the slot's next generation begins: it looks in the next zone.
+        let subnet = config.subnets.of(place, generation.0.saturating_sub(1));
+        Self::with(token, place, subnet, &tags, config, now)
     }
 
     fn with(
         client_token: String,
         place: &Place,
+        subnet: Option<&str>,
         tags: &[(&str, String)],
         config: &Config,
         now: UnixMillis,
@@ -165,6 +180,7 @@ impl LaunchIntent {
                 template_version: config.template.version,
                 instance_type: place.instance_type.clone(),
                 availability_zone: place.availability_zone.clone(),
+                subnet_id: subnet.map(str::to_owned),
                 tags: tags.map(|(key, value)| (key.to_owned(), value)).collect(),
             },
             decided_at: now,
@@ -258,6 +274,21 @@ impl LaunchRefused {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_intent_of_an_earlier_release_is_read_and_written_as_it_was() {
+        let stored = serde_json::json!({
+            "request": {
+                "client_token": "t", "template_name": "parents", "template_version": 3,
+                "instance_type": "m5.xlarge", "availability_zone": "eu-west-1a",
+                "tags": { "Name": "bailey a" }
+            },
+            "decided_at": 5
+        });
+        let intent: LaunchIntent = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(intent.request.subnet_id, None);
+        assert_eq!(serde_json::to_value(intent).unwrap(), stored);
+    }
 
     #[test]
     fn a_token_is_64_ascii_characters_and_its_own_for_each_attempt() {

@@ -42,6 +42,7 @@ mod requests;
 pub mod shared;
 pub mod spare;
 mod step;
+mod subnets;
 mod view;
 
 pub use config::{Config, LaunchTemplate, SpareHosts};
@@ -49,4 +50,5 @@ pub use manifest::ManifestObject;
 pub use project::Projected;
 pub use requests::{refuse_unusable, statuses_beside};
 pub use step::{Step, desired, next_step};
+pub use subnets::{Subnet, Subnets, SubnetsError};
 pub use view::{InstanceState, RecordState, View};

@@ -287,7 +287,7 @@ pub(crate) fn join(
     let mut slot = if let Some(slot) = there {
         slot.clone()
     } else {
-        let place = next_place(spec, &tried, view.short)?;
+        let place = next_place(spec, &tried, config, view.short)?;
         let slot = unused(place, view.spares);
         let intent = LaunchIntent::for_slot(&slot, config, now);
         slot.with(SlotState::Launching { intent })

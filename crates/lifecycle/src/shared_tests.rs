@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    LaunchTemplate,
+    LaunchTemplate, Subnets,
     accept::accept,
     launch::{LaunchRefused, Launched},
     ledger::Outcome,
@@ -22,6 +22,7 @@ fn config() -> Config {
     Config {
         deployment: "test".to_owned(),
         template: LaunchTemplate { name: "parents".to_owned(), version: 1 },
+        subnets: Subnets::default(),
         role_arn: None,
         roots: TrustedRoots::aws(),
         chains: Arc::new(ChainCache::new(1)),

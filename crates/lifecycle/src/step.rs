@@ -272,7 +272,10 @@ fn once_released(
 /// The entry of which EC2 refused every place; no instance is left of any intent.
 fn nowhere(entry: &Entry, tried: &[Tried], now: UnixMillis) -> Entry {
     let places: Vec<_> = tried.iter().map(ToString::to_string).collect();
-    let message = format!("EC2 refused every place: {}", places.join("; "));
+    let message = match places.as_slice() {
+        [] => "none of the zones that were accepted has a subnet any more".to_owned(),
+        places => format!("EC2 refused every place: {}", places.join("; ")),
+    };
     let failure = Failure::new(FailureCode::CapacityUnavailable, message, now);
     let mut next = entry.clone();
     next.note(now, format!("{}: {}", failure.code, failure.message));
@@ -289,7 +292,7 @@ pub(crate) fn launch(
     short: &[Place],
     now: UnixMillis,
 ) -> Entry {
-    let place = entry.spec.as_ref().and_then(|spec| next_place(spec, &tried, short));
+    let place = entry.spec.as_ref().and_then(|spec| next_place(spec, &tried, config, short));
     let Some(place) = place else { return nowhere(entry, &tried, now) };
     let intent = LaunchIntent::new(entry, place, config, now);
     let mut next = entry.clone();

@@ -110,9 +110,25 @@ impl Logs {
         signed::Client::new(SERVICE, config, calls).map(Self)
     }
 
-    /// Appends `events`, oldest first, at most [`MOST_EVENTS`] and [`MOST_BYTES`] of them; makes group and
-    /// stream when they are not there.
-    pub async fn put(
+    /// Makes a group, and has it keep what is written for `retention_days`, for ever without a number. One that is
+    /// there already is left as it is.
+    pub async fn make_group(
+        &self,
+        group: &str,
+        retention_days: Option<u32>,
+    ) -> Result<(), LogsError> {
+        match self.call("CreateLogGroup", &json!({ "logGroupName": group })).await {
+            Err(error) if error.is_there_already() => return Ok(()),
+            made => drop(made?),
+        }
+        let Some(days) = retention_days else { return Ok(()) };
+        let body = json!({ "logGroupName": group, "retentionInDays": days });
+        self.call("PutRetentionPolicy", &body).await.map(drop)
+    }
+
+    /// Appends `events`, oldest first, at most [`MOST_EVENTS`] and [`MOST_BYTES`] of them; makes the stream when
+    /// it is not there. The group has to be.
+    pub async fn append(
         &self,
         group: &str,
         stream: &str,
@@ -123,8 +139,6 @@ impl Logs {
             Err(error) if error.is_not_found() => {}
             done => return done.map(drop),
         }
-        let names = json!({ "logGroupName": group });
-        made(self.call("CreateLogGroup", &names).await)?;
         let names = json!({ "logGroupName": group, "logStreamName": stream });
         made(self.call("CreateLogStream", &names).await)?;
         self.call("PutLogEvents", &body).await.map(drop)

@@ -38,6 +38,16 @@ output "artifacts_bucket" {
   value       = module.installation.artifacts_bucket
 }
 
+output "subnets" {
+  description = "The parents' subnets, best zone first."
+  value       = module.installation.subnets
+}
+
+output "log_group_prefix" {
+  description = "What log groups of enclaves are called before the enclave's id; null when none are made."
+  value       = module.installation.log_group_prefix
+}
+
 output "image_pipeline_arn" {
   description = "The pipeline that makes the parents' image."
   value       = module.installation.image_pipeline_arn

@@ -22,10 +22,15 @@ module "installation" {
   release                         = var.release
   architecture                    = var.architecture
   release_sha256                  = var.release_sha256
+  coordinator_archive             = var.coordinator_archive
   availability_zones              = var.availability_zones
   network                         = var.network
   cidr                            = var.cidr
   more_eif_bucket_arns            = var.more_eif_bucket_arns
+  enclave_bucket_arns             = var.enclave_bucket_arns
+  parents_ingress                 = var.parents_ingress
+  allow_ingress_from_anywhere     = var.allow_ingress_from_anywhere
+  parents_egress                  = var.parents_egress
   manifest_public_keys            = var.manifest_public_keys
   report_lock_days                = var.report_lock_days
   alarm_emails                    = var.alarm_emails
@@ -33,6 +38,7 @@ module "installation" {
   spares                          = var.spares
   coordinator_settings            = var.coordinator_settings
   most_concurrent                 = var.most_concurrent
+  log_group_prefix                = var.log_group_prefix
   log_retention_days              = var.log_retention_days
   builds_images                   = var.builds_images
   allow_session_manager           = var.allow_session_manager

@@ -53,15 +53,21 @@ variable "release_sha256" {
   }
 }
 
+variable "coordinator_archive" {
+  description = "What of the coordinator was published: `sha256` of the archive in base64, and `version` of the object in S3; null takes what is there."
+  type        = object({ sha256 = string, version = optional(string) })
+  default     = null
+}
+
 variable "availability_zones" {
-  description = "Zones with a subnet each; parents run in the first. Not used with a network of one's own."
+  description = "Zones with a subnet each, best first: parents are launched in the first that has capacity. Not used with a network of one's own."
   type        = list(string)
   default     = []
 }
 
 variable "network" {
-  description = "A network of one's own instead of a new one: `vpc_id`, `subnet_id` of the parents, `endpoints_cidr` when they use interface endpoints. DynamoDB and S3 have to be reached through gateway endpoints there."
-  type        = object({ vpc_id = string, subnet_id = string, endpoints_cidr = optional(string) })
+  description = "A network of one's own instead of a new one: `vpc_id`, `subnet_ids` of the parents (one for each zone, best zone first), `endpoints_cidr` when they use interface endpoints. DynamoDB and S3 have to be reached through gateway endpoints there."
+  type        = object({ vpc_id = string, subnet_ids = list(string), endpoints_cidr = optional(string) })
   default     = null
 }
 
@@ -75,6 +81,44 @@ variable "more_eif_bucket_arns" {
   description = "ARNs of further buckets of images, besides the one made here."
   type        = list(string)
   default     = []
+}
+
+variable "enclave_bucket_arns" {
+  description = "ARNs of buckets that enclaves read and write themselves, with credentials of their own; the network made here lets nobody else through to S3."
+  type        = list(string)
+  default     = []
+}
+
+variable "parents_ingress" {
+  description = "Who may connect to which ports of parents, for enclaves with `ingress`: TCP ports from 1024, `cidr_ipv4` or `security_group_id`."
+  type = list(object({
+    from_port         = number
+    to_port           = optional(number)
+    cidr_ipv4         = optional(string)
+    security_group_id = optional(string)
+    description       = optional(string, "To enclaves")
+  }))
+  default = []
+}
+
+variable "allow_ingress_from_anywhere" {
+  description = "Whether `parents_ingress` may name ranges wider than /8, as 0.0.0.0/0 is."
+  type        = bool
+  default     = false
+}
+
+variable "parents_egress" {
+  description = "What parents may reach for enclaves with `egress`, besides DynamoDB and S3: TCP ports, `cidr_ipv4`, `cidr_ipv6`, `prefix_list_id` or `security_group_id`."
+  type = list(object({
+    from_port         = number
+    to_port           = optional(number)
+    cidr_ipv4         = optional(string)
+    cidr_ipv6         = optional(string)
+    prefix_list_id    = optional(string)
+    security_group_id = optional(string)
+    description       = optional(string, "For enclaves")
+  }))
+  default = []
 }
 
 variable "manifest_public_keys" {
@@ -119,14 +163,28 @@ variable "most_concurrent" {
   default     = 10
 }
 
+variable "log_group_prefix" {
+  description = "What log groups of enclaves are called before the enclave's id, as `/aws/ec2/enclave/`: what workloads print goes there, and accepted measurements for older web apps. null makes none. Parents then use an interface endpoint, at about $8 a month."
+  type        = string
+  default     = null
+}
+
 variable "log_retention_days" {
-  description = "Days for which the coordinator's logs are kept."
+  description = "Days for which the logs of the coordinator and of enclaves are kept: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731 or more as CloudWatch has it."
   type        = number
   default     = 90
+
+  validation {
+    condition = contains(
+      [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653],
+      var.log_retention_days,
+    )
+    error_message = "log_retention_days has to be a number of days that CloudWatch Logs knows."
+  }
 }
 
 variable "builds_images" {
-  description = "Whether the network made here has the five interface endpoints that building the parents' image needs, at about $8 a month each. Parents do without; switch it off between two builds."
+  description = "Whether the network made here has the five interface endpoints that building the parents' image needs, at about $8 a month each. Parents do without, but for `log_group_prefix` and Session Manager; switch it off between two builds."
   type        = bool
   default     = true
 }

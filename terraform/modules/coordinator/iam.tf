@@ -15,6 +15,12 @@ locals {
     "image/${var.ami_id}",
   ])
   has_index = var.enclaves_table.has_status_index
+  subnets   = [for it in var.subnets : "${local.ec2}:subnet/${it.subnet_id}"]
+  # The groups of enclaves, whose ids the web app makes up.
+  enclaves_groups = join(":", [
+    "arn", data.aws_partition.current.partition, "logs", data.aws_region.current.region,
+    data.aws_caller_identity.current.account_id, "log-group", "${coalesce(var.log_group_prefix, "/none/")}*",
+  ])
 }
 
 data "aws_iam_policy_document" "assume" {
@@ -98,15 +104,14 @@ data "aws_iam_policy_document" "this" {
     resources = ["*"]
   }
 
-  # Both conditions together: from this template, and with nothing that it names replaced.
+  # Both conditions together: from this template, and with nothing that it names replaced. What the request itself
+  # names is in the next statement.
   statement {
     sid     = "LaunchParentsFromTheirTemplate"
     actions = ["ec2:RunInstances"]
     resources = [
       "${local.ec2}:instance/*",
-      "${local.ec2}:network-interface/*",
       "${local.ec2}:volume/*",
-      "${local.ec2}:subnet/${var.subnet_id}",
       var.parent_security_group_arn,
       local.image,
       var.launch_template.arn,
@@ -120,6 +125,48 @@ data "aws_iam_policy_document" "this" {
     condition {
       test     = "Bool"
       variable = "ec2:IsLaunchTemplateResource"
+      values   = ["true"]
+    }
+  }
+
+  statement {
+    sid       = "LaunchIntoTheirSubnets"
+    actions   = ["ec2:RunInstances"]
+    resources = local.subnets
+
+    condition {
+      test     = "ArnEquals"
+      variable = "ec2:LaunchTemplate"
+      values   = [var.launch_template.arn]
+    }
+  }
+
+  statement {
+    sid       = "WithAnInterfaceThere"
+    actions   = ["ec2:RunInstances"]
+    resources = ["${local.ec2}:network-interface/*"]
+
+    condition {
+      test     = "ArnEquals"
+      variable = "ec2:LaunchTemplate"
+      values   = [var.launch_template.arn]
+    }
+    condition {
+      test     = "ArnEquals"
+      variable = "ec2:Subnet"
+      values   = local.subnets
+    }
+  }
+
+  statement {
+    sid       = "AndNoPublicAddress"
+    effect    = "Deny"
+    actions   = ["ec2:RunInstances"]
+    resources = ["${local.ec2}:network-interface/*"]
+
+    condition {
+      test     = "Bool"
+      variable = "ec2:AssociatePublicIpAddress"
       values   = ["true"]
     }
   }
@@ -197,6 +244,26 @@ data "aws_iam_policy_document" "this" {
       sid       = "TellPeople"
       actions   = ["sns:Publish"]
       resources = [statement.value]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.log_group_prefix == null ? [] : [local.enclaves_groups]
+
+    content {
+      sid       = "MakeEnclavesLogGroups"
+      actions   = ["logs:CreateLogGroup", "logs:PutRetentionPolicy"]
+      resources = [statement.value]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.log_group_prefix == null ? [] : [local.enclaves_groups]
+
+    content {
+      sid       = "WriteWhatWasMeasured"
+      actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+      resources = ["${statement.value}:log-stream:attestation"]
     }
   }
 

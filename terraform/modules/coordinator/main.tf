@@ -25,12 +25,20 @@ locals {
       "hosts_table = ${jsonencode(var.hosts_table.name)}",
       "reports_bucket = ${jsonencode(var.reports_bucket.name)}",
       "launch_template = ${jsonencode(var.launch_template.name)}",
+      "subnets = [${join(", ", [
+        for it in var.subnets :
+        "{ availability_zone = ${jsonencode(it.availability_zone)}, subnet_id = ${jsonencode(it.subnet_id)} }"
+      ])}]",
       "role_arn = ${jsonencode(var.parent_role_arn)}",
       "manifest_keys = ${jsonencode([for name in keys(local.manifest_keys) : "/tmp/bailey/${name}.pem"])}",
       "fallback_types = ${jsonencode(var.fallback_types)}",
       "spares = [${join(", ", local.spares)}]",
     ],
     var.topic_arn == null ? [] : ["notify_topic_arn = ${jsonencode(var.topic_arn)}"],
+    var.log_group_prefix == null ? [] : [
+      "log_group_prefix = ${jsonencode(var.log_group_prefix)}",
+      "log_retention_days = ${var.log_retention_days}",
+    ],
     [for key, value in var.settings : "${key} = ${value}"],
     [""],
   ))
@@ -49,6 +57,7 @@ resource "aws_lambda_function" "this" {
   s3_bucket         = var.package.bucket
   s3_key            = var.package.key
   s3_object_version = var.package.version
+  source_code_hash  = var.package.sha256
 
   package_type                   = "Zip"
   runtime                        = "provided.al2023"

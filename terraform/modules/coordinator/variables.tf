@@ -4,8 +4,13 @@ variable "deployment" {
 }
 
 variable "package" {
-  description = "The function's archive in S3: `bucket`, `key`, `version` (of the object), made by `scripts/build-and-publish`."
-  type        = object({ bucket = string, key = string, version = optional(string) })
+  description = "The function's archive in S3: `bucket`, `key`, `version` (of the object), `sha256` (in base64), made by `scripts/build-and-publish`. With the last two exactly what was published is deployed, and a new build is by the next apply."
+  type        = object({ bucket = string, key = string, version = optional(string), sha256 = optional(string) })
+
+  validation {
+    condition     = var.package.sha256 == null || can(regex("^[A-Za-z0-9+/]{43}=$", var.package.sha256))
+    error_message = "package.sha256 has to be a SHA-256 in base64."
+  }
 }
 
 variable "architecture" {
@@ -64,9 +69,18 @@ variable "ami_id" {
   type        = string
 }
 
-variable "subnet_id" {
-  description = "The parents' subnet, into which the coordinator may launch."
-  type        = string
+variable "subnets" {
+  description = "The parents' zones, best first, with a subnet for each, into which the coordinator may launch: `availability_zone`, `subnet_id`."
+  type        = list(object({ availability_zone = string, subnet_id = string }))
+
+  validation {
+    condition     = length(var.subnets) > 0
+    error_message = "subnets has to name one at least."
+  }
+  validation {
+    condition     = length(distinct([for it in var.subnets : it.availability_zone])) == length(var.subnets)
+    error_message = "subnets has to name each zone once."
+  }
 }
 
 variable "parent_role_arn" {
@@ -111,6 +125,12 @@ variable "spares" {
     condition     = alltrue([for spare in var.spares : spare.count >= 0 && spare.count <= 20])
     error_message = "Each of the spares has to be 0 to 20 hosts."
   }
+  validation {
+    condition = alltrue([
+      for spare in var.spares : spare.availability_zone == null ? true : contains([for it in var.subnets : it.availability_zone], spare.availability_zone)
+    ])
+    error_message = "The availability_zone of spares has to be one of those that have a subnet."
+  }
 }
 
 variable "settings" {
@@ -153,8 +173,14 @@ variable "most_concurrent" {
   default     = 10
 }
 
+variable "log_group_prefix" {
+  description = "What the log groups of enclaves are called before the enclave's id: the coordinator makes them for the agents, and writes accepted measurements there. null makes none."
+  type        = string
+  default     = null
+}
+
 variable "log_retention_days" {
-  description = "Days for which the function's logs are kept."
+  description = "Days for which the function's logs and those of enclaves are kept."
   type        = number
   default     = 90
 }

@@ -5,17 +5,44 @@ data "aws_caller_identity" "current" {}
 locals {
   repository = "${path.module}/../../.."
 
-  vpc_id    = var.network == null ? one(module.network).vpc_id : var.network.vpc_id
-  subnet_id = var.network == null ? one(module.network).subnet_ids[0] : var.network.subnet_id
+  vpc_id = var.network == null ? one(module.network).vpc_id : var.network.vpc_id
+  subnets = var.network == null ? one(module.network).subnets : [
+    for id in var.network.subnet_ids :
+    { availability_zone = data.aws_subnet.theirs[id].availability_zone, subnet_id = id }
+  ]
 
   # What an instance needs that is ordered about by SSM; building an image needs the others too.
-  session_services   = ["ec2messages", "ssm", "ssmmessages"]
-  build_services     = concat(local.session_services, ["imagebuilder", "logs"])
-  interface_services = var.builds_images ? local.build_services : var.allow_session_manager ? local.session_services : []
-  endpoints_cidr     = var.network == null ? var.cidr : var.network.endpoints_cidr
+  session_services = ["ec2messages", "ssm", "ssmmessages"]
+  build_services   = concat(local.session_services, ["imagebuilder", "logs"])
+  interface_services = distinct(concat(
+    var.builds_images ? local.build_services : [],
+    var.allow_session_manager ? local.session_services : [],
+    var.log_group_prefix == null ? [] : ["logs"],
+  ))
+  endpoints_cidr = var.network == null ? var.cidr : var.network.endpoints_cidr
+  # Whether parents themselves call anything through an interface endpoint.
+  use_interfaces = var.allow_session_manager || var.log_group_prefix != null
 
   eif_bucket_arns = concat([module.storage.eif_bucket.arn], var.more_eif_bucket_arns)
   has_image       = var.ami_id != null
+}
+
+# A network of one's own: what has to be so of each subnet, for the template cannot say it.
+data "aws_subnet" "theirs" {
+  for_each = toset(var.network == null ? [] : var.network.subnet_ids)
+
+  id = each.key
+
+  lifecycle {
+    postcondition {
+      condition     = self.vpc_id == var.network.vpc_id
+      error_message = "${each.key} is not in ${var.network.vpc_id}."
+    }
+    postcondition {
+      condition     = !self.map_public_ip_on_launch
+      error_message = "${each.key} gives instances public addresses, which parents must not have."
+    }
+  }
 }
 
 module "tables" {
@@ -43,20 +70,29 @@ module "network" {
   cidr               = var.cidr
   availability_zones = var.availability_zones
   interface_services = local.interface_services
+
+  hosts_table_arn     = module.tables.hosts.arn
+  eif_bucket_arns     = local.eif_bucket_arns
+  enclave_bucket_arns = var.enclave_bucket_arns
+  log_group_prefix    = var.log_group_prefix
+  builds              = var.builds_images ? { artifacts_bucket_arn = module.storage.artifacts_bucket.arn } : null
 }
 
 module "parents" {
   source = "../parents"
   count  = local.has_image ? 1 : 0
 
-  deployment               = var.deployment
-  ami_id                   = var.ami_id
-  vpc_id                   = local.vpc_id
-  subnet_id                = local.subnet_id
-  interface_endpoints_cidr = var.allow_session_manager ? local.endpoints_cidr : null
-  hosts_table              = module.tables.hosts
-  eif_bucket_arns          = local.eif_bucket_arns
-  allow_session_manager    = var.allow_session_manager
+  deployment                  = var.deployment
+  ami_id                      = var.ami_id
+  vpc_id                      = local.vpc_id
+  interface_endpoints_cidr    = local.use_interfaces ? local.endpoints_cidr : null
+  hosts_table                 = module.tables.hosts
+  eif_bucket_arns             = local.eif_bucket_arns
+  log_group_prefix            = var.log_group_prefix
+  ingress                     = var.parents_ingress
+  allow_ingress_from_anywhere = var.allow_ingress_from_anywhere
+  egress                      = var.parents_egress
+  allow_session_manager       = var.allow_session_manager
 }
 
 module "coordinator" {
@@ -66,8 +102,10 @@ module "coordinator" {
   deployment   = var.deployment
   architecture = var.architecture
   package = {
-    bucket = module.storage.artifacts_bucket.name
-    key    = "releases/${var.release}/coordinator-lambda-${var.architecture}.zip"
+    bucket  = module.storage.artifacts_bucket.name
+    key     = "releases/${var.release}/coordinator-lambda-${var.architecture}.zip"
+    version = try(var.coordinator_archive.version, null)
+    sha256  = try(var.coordinator_archive.sha256, null)
   }
   enclaves_table = module.tables.enclaves
   ledger_table   = module.tables.ledger
@@ -79,7 +117,7 @@ module "coordinator" {
   reports_bucket            = module.storage.reports_bucket
   eif_bucket_arns           = local.eif_bucket_arns
   ami_id                    = var.ami_id
-  subnet_id                 = local.subnet_id
+  subnets                   = local.subnets
   launch_template           = one(module.parents).launch_template
   parent_role_arn           = one(module.parents).role_arn
   parent_security_group_arn = one(module.parents).security_group_arn
@@ -89,6 +127,7 @@ module "coordinator" {
   spares                    = var.spares
   settings                  = var.coordinator_settings
   most_concurrent           = var.most_concurrent
+  log_group_prefix          = var.log_group_prefix
   log_retention_days        = var.log_retention_days
 }
 
@@ -134,7 +173,7 @@ module "image_builder" {
   component            = file("${local.repository}/ami/component.yaml")
   release              = var.release
   artifacts_bucket_arn = module.storage.artifacts_bucket.arn
-  subnet_id            = local.subnet_id
+  subnet_id            = local.subnets[0].subnet_id
   security_group_ids   = [aws_security_group.builder.id]
   component_parameters = {
     ReleaseUri         = "s3://${module.storage.artifacts_bucket.name}/releases/${var.release}/agent.tar.gz"

@@ -33,6 +33,16 @@ output "artifacts_bucket" {
   value       = module.storage.artifacts_bucket.name
 }
 
+output "subnets" {
+  description = "The parents' subnets, best zone first."
+  value       = local.subnets
+}
+
+output "log_group_prefix" {
+  description = "What log groups of enclaves are called before the enclave's id; null when none are made."
+  value       = var.log_group_prefix
+}
+
 output "image_pipeline_arn" {
   description = "The pipeline that makes the parents' image."
   value       = module.image_builder.pipeline_arn

@@ -1,5 +1,7 @@
 # A network without a way to the internet: subnets, and endpoints for the services that are called.
 
+data "aws_caller_identity" "current" {}
+data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
 locals {
@@ -52,6 +54,7 @@ resource "aws_vpc_endpoint" "gateway" {
   vpc_endpoint_type = "Gateway"
   service_name      = "${local.service}.${each.key}"
   route_table_ids   = [aws_route_table.private.id]
+  policy            = local.gateway_policies[each.key]
 
   tags = { Name = "${var.deployment}-${each.key}" }
 }
@@ -82,8 +85,10 @@ resource "aws_vpc_endpoint" "interface" {
   vpc_endpoint_type = "Interface"
   service_name      = "${local.service}.${each.key}"
   # In one zone, for they cost by the zone and are reached from all.
-  subnet_ids          = [aws_subnet.private[var.availability_zones[0]].id]
-  security_group_ids  = aws_security_group.endpoints[*].id
+  subnet_ids         = [aws_subnet.private[var.availability_zones[0]].id]
+  security_group_ids = aws_security_group.endpoints[*].id
+  # Of the others a role's own rights are the limit.
+  policy              = each.key == "logs" ? data.aws_iam_policy_document.logs.json : null
   private_dns_enabled = true
 
   tags = { Name = "${var.deployment}-${each.key}" }

@@ -8,7 +8,9 @@ output "vpc_cidr" {
   value       = aws_vpc.this.cidr_block
 }
 
-output "subnet_ids" {
-  description = "The private subnets, in the order of the zones."
-  value       = [for zone in var.availability_zones : aws_subnet.private[zone].id]
+output "subnets" {
+  description = "The private subnets, in the order of the zones: `availability_zone`, `subnet_id`."
+  value = [
+    for zone in var.availability_zones : { availability_zone = zone, subnet_id = aws_subnet.private[zone].id }
+  ]
 }

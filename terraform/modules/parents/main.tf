@@ -1,5 +1,7 @@
-# Who the parents are, and how they are launched. An agent calls DynamoDB and S3 and nothing else.
+# Who the parents are, and how they are launched. An agent calls DynamoDB and S3 and, where it is told to,
+# CloudWatch Logs.
 
+data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
@@ -16,6 +18,24 @@ locals {
   # What agents call, by what it is called on: bailey_runtime counts the calls, a test compares.
   table_actions  = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
   object_actions = ["s3:GetObject", "s3:GetObjectVersion"]
+  stream_actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
+  has_logs       = var.log_group_prefix != null
+  # Two streams of any enclave: which enclave comes next is not known. Groups are the coordinator's, and so is the stream
+  # `attestation`.
+  streams = [
+    for name in ["application", "system"] : join(":", [
+      "arn", data.aws_partition.current.partition, "logs", data.aws_region.current.region,
+      data.aws_caller_identity.current.account_id, "log-group", "${coalesce(var.log_group_prefix, "/none/")}*",
+      "log-stream", name,
+    ])
+  ]
+  all_actions   = concat(local.table_actions, local.object_actions, local.has_logs ? local.stream_actions : [])
+  all_resources = concat([var.hosts_table.arn], local.eif_objects, local.has_logs ? local.streams : [])
+
+  user_data = join("", concat(
+    ["hosts_table = ${jsonencode(var.hosts_table.name)}\n"],
+    local.has_logs ? ["log_group_prefix = ${jsonencode(var.log_group_prefix)}\n"] : [],
+  ))
 }
 
 data "aws_iam_policy_document" "assume" {
@@ -77,13 +97,23 @@ data "aws_iam_policy_document" "agent" {
     resources = local.eif_objects
   }
 
+  dynamic "statement" {
+    for_each = local.has_logs ? [local.streams] : []
+
+    content {
+      sid       = "WriteWhatWorkloadsPrint"
+      actions   = local.stream_actions
+      resources = statement.value
+    }
+  }
+
   # Credentials that were carried off still bear the instance's ARN. Elsewhere they are of no use:
   # each call has to come from the VPC and from the address of the instance that they were given to.
   statement {
     sid       = "NobodyButInstances"
     effect    = "Deny"
-    actions   = concat(local.table_actions, local.object_actions)
-    resources = concat([var.hosts_table.arn], local.eif_objects)
+    actions   = local.all_actions
+    resources = local.all_resources
 
     condition {
       test     = "Null"
@@ -95,8 +125,8 @@ data "aws_iam_policy_document" "agent" {
   statement {
     sid       = "NotFromOutsideOfTheVpc"
     effect    = "Deny"
-    actions   = concat(local.table_actions, local.object_actions)
-    resources = concat([var.hosts_table.arn], local.eif_objects)
+    actions   = local.all_actions
+    resources = local.all_resources
 
     condition {
       test     = "StringNotEquals"
@@ -108,8 +138,8 @@ data "aws_iam_policy_document" "agent" {
   statement {
     sid       = "NotFromAnotherAddress"
     effect    = "Deny"
-    actions   = concat(local.table_actions, local.object_actions)
-    resources = concat([var.hosts_table.arn], local.eif_objects)
+    actions   = local.all_actions
+    resources = local.all_resources
 
     condition {
       test     = "StringNotEquals"
@@ -139,7 +169,7 @@ resource "aws_iam_instance_profile" "this" {
 
 resource "aws_security_group" "this" {
   name        = local.name
-  description = "Parents: nothing comes in; DynamoDB and S3 are reached"
+  description = "Parents of Nitro Enclaves"
   vpc_id      = var.vpc_id
 
   tags = { Name = local.name }
@@ -167,7 +197,44 @@ resource "aws_vpc_security_group_egress_rule" "interface" {
   cidr_ipv4         = var.interface_endpoints_cidr
 }
 
-# The coordinator names template and version; it adds the type, the zone, a token, tags.
+# What enclaves are reached by and what they reach, through the agent. Names of the resources are of what they are for,
+# so that another order of the lists changes nothing.
+resource "aws_vpc_security_group_ingress_rule" "enclaves" {
+  for_each = {
+    for it in var.ingress :
+    "${it.from_port}-${coalesce(it.to_port, it.from_port)} from ${coalesce(it.cidr_ipv4, it.security_group_id)}" => it
+  }
+
+  security_group_id            = aws_security_group.this.id
+  description                  = each.value.description
+  ip_protocol                  = "tcp"
+  from_port                    = each.value.from_port
+  to_port                      = coalesce(each.value.to_port, each.value.from_port)
+  cidr_ipv4                    = each.value.cidr_ipv4
+  referenced_security_group_id = each.value.security_group_id
+}
+
+resource "aws_vpc_security_group_egress_rule" "enclaves" {
+  for_each = {
+    for it in var.egress : join(" ", [
+      "${it.from_port}-${coalesce(it.to_port, it.from_port)} to",
+      coalesce(it.cidr_ipv4, it.cidr_ipv6, it.prefix_list_id, it.security_group_id),
+    ]) => it
+  }
+
+  security_group_id            = aws_security_group.this.id
+  description                  = each.value.description
+  ip_protocol                  = "tcp"
+  from_port                    = each.value.from_port
+  to_port                      = coalesce(each.value.to_port, each.value.from_port)
+  cidr_ipv4                    = each.value.cidr_ipv4
+  cidr_ipv6                    = each.value.cidr_ipv6
+  prefix_list_id               = each.value.prefix_list_id
+  referenced_security_group_id = each.value.security_group_id
+}
+
+# The coordinator names template and version; it adds the type, the zone and its subnet, a token, tags. No network
+# interface here: EC2 takes a subnet either with an interface or with the request.
 resource "aws_launch_template" "this" {
   name                                 = local.name
   description                          = "Parents of Nitro Enclaves"
@@ -175,7 +242,8 @@ resource "aws_launch_template" "this" {
   image_id                             = var.ami_id
   ebs_optimized                        = "true"
   instance_initiated_shutdown_behavior = "terminate"
-  user_data                            = base64encode("hosts_table = ${jsonencode(var.hosts_table.name)}\n")
+  user_data                            = base64encode(local.user_data)
+  vpc_security_group_ids               = [aws_security_group.this.id]
 
   iam_instance_profile {
     arn = aws_iam_instance_profile.this.arn
@@ -191,14 +259,6 @@ resource "aws_launch_template" "this" {
     http_tokens                 = "required"
     http_put_response_hop_limit = 1
     instance_metadata_tags      = "disabled"
-  }
-
-  network_interfaces {
-    device_index                = 0
-    subnet_id                   = var.subnet_id
-    security_groups             = [aws_security_group.this.id]
-    associate_public_ip_address = "false"
-    delete_on_termination       = "true"
   }
 
   block_device_mappings {

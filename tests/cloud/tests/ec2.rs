@@ -7,6 +7,7 @@ use bailey_local_cloud::ec2::{
     serve,
 };
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,6 +24,7 @@ const RUN: [(&str, &str); 5] = [
 async fn simulator() -> (Control, Arc<Simulator>) {
     let simulator = Simulator::new(SimulatorOptions {
         place: Place { region: "eu-west-1".to_owned(), account: "123456789012".to_owned() },
+        subnets: BTreeMap::new(),
         pending: Duration::from_millis(20),
         describe_lag: Duration::ZERO,
         host: None,

@@ -18,13 +18,14 @@ use std::{
     process::Command,
 };
 
-const GUIDES: [&str; 9] = [
+const GUIDES: [&str; 10] = [
     "README.md",
     "THREATS.md",
     "ami/README.md",
     "docs/costs.md",
     "docs/deploy.md",
     "docs/migration.md",
+    "docs/networking.md",
     "docs/runbook.md",
     "docs/seed.md",
     "docs/upgrade.md",
@@ -130,7 +131,8 @@ fn every_command_of_our_programs_that_the_guides_name_exists_with_its_options() 
         let mut verbs: Vec<&str> =
             words.get(1).filter(|word| is_verb(word)).copied().into_iter().collect();
         if verbs.first().is_some_and(|verb| ["eif", "image"].contains(verb)) {
-            verbs.extend(words.get(2).filter(|word| is_verb(word) || **word == "new-key"));
+            let is_second = |word: &str| !word.starts_with('-') && is_verb(&word.replace('-', ""));
+            verbs.extend(words.get(2).filter(|word| is_second(word)));
         }
         let text = help(&programs.join(program), &verbs);
         for option in options(&words) {
@@ -160,7 +162,18 @@ fn every_value_and_output_of_an_environment_that_the_guides_name_exists() {
         let rows = rest.lines().skip(2).take_while(|line| line.trim_start().starts_with('|'));
         let cells = rows.filter_map(|row| row.split('|').nth(1));
         let named = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
-        for variable in named.chain(["ami_id", "release_sha256", "more_eif_bucket_arns"]) {
+        let elsewhere = [
+            "allow_ingress_from_anywhere",
+            "ami_id",
+            "coordinator_archive",
+            "enclave_bucket_arns",
+            "more_eif_bucket_arns",
+            "release_sha256",
+        ];
+        let networking = read("docs/networking.md");
+        let set = values_set(&networking);
+        assert_eq!(set, ["parents_ingress", "parents_egress"]);
+        for variable in named.chain(elsewhere).chain(set) {
             assert!(variables.contains(variable), "no variable {variable} in {environment}");
         }
         for (guide, code) in all_code() {
@@ -169,6 +182,13 @@ fn every_value_and_output_of_an_environment_that_the_guides_name_exists() {
             }
         }
     }
+}
+
+/// The names to which a document's blocks of values give something.
+fn values_set(document: &str) -> Vec<&str> {
+    let blocks = document.split("```hcl\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines = blocks.flat_map(str::lines).filter(|line| !line.starts_with([' ', ']', '}']));
+    lines.filter_map(|line| line.split(" = ").next()).collect()
 }
 
 /// The headings of a document that hold one name in backticks, after `before`.

@@ -110,8 +110,12 @@ async fn an_instance_runs_an_agent_until_it_is_terminated() {
     let id = launch(&cloud, &[]).await;
     let instance = wait(&cloud, &id, |instance| instance.agent_pid.is_some()).await;
     assert_eq!(instance.state, InstanceState::Running);
-    // The script and its sleep.
-    assert_eq!(cloud.processes_of(&id).len(), 2);
+    // The script and its sleep, which it may not have started yet.
+    let started = Instant::now();
+    while cloud.processes_of(&id).len() < 2 {
+        assert!(started.elapsed() < SOON, "{:?}", cloud.processes_of(&id));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 
     let answer = cloud.ec2().call("TerminateInstances", &[("InstanceId.1", &id)]).await.unwrap();
     assert!(answer.body.contains("<name>shutting-down</name>"), "{}", answer.body);

@@ -5,7 +5,7 @@ use crate::{
     shared::{Memo, Shared},
 };
 use bailey_lifecycle::{
-    Config, InstanceState, LaunchTemplate, RecordState, Step, View,
+    Config, InstanceState, LaunchTemplate, RecordState, Step, Subnets, View,
     launch::{LaunchRequest, Place},
     ledger::{Entry, State},
     next_step,
@@ -78,6 +78,7 @@ const BEGIN: u64 = 1_800_000_000_000;
 pub static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
     deployment: "model".to_owned(),
     template: LaunchTemplate { name: "parents".to_owned(), version: 1 },
+    subnets: Subnets::default(),
     role_arn: Some(hosts::ROLE.to_owned()),
     roots: hosts::roots(),
     chains: Arc::new(bailey_attestation::ChainCache::new(64)),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what is missing here has failed its test")]
 
 use crate::world::{LaunchFate, World, record_with};
-use bailey_lifecycle::{launch::Place, ledger::State};
+use bailey_lifecycle::{Subnet, Subnets, launch::Place, ledger::State};
 use bailey_model::failure::FailureCode;
 use serde_json::json;
 
@@ -116,6 +116,72 @@ fn a_lost_answer_is_asked_for_again_at_the_same_place() {
     world.deploy();
     assert_eq!(world.instances.len(), 1);
     assert_eq!(world.status(), "DEPLOYED");
+}
+
+const SUBNETS: [(&str, &str); 2] =
+    [("eu-west-1b", "subnet-0bbbbbbbbbbbbbbbb"), ("eu-west-1a", "subnet-0aaaaaaaaaaaaaaaa")];
+
+fn subnets(of: &[(&str, &str)]) -> Subnets {
+    let subnet = |(zone, id): &(&str, &str)| Subnet {
+        availability_zone: (*zone).to_owned(),
+        subnet_id: (*id).to_owned(),
+    };
+    Subnets::new(of.iter().map(subnet).collect()).unwrap()
+}
+
+/// Place and subnet of the intent under way.
+fn intended_subnet(world: &mut World) -> (Place, Option<String>) {
+    let place = intended(world);
+    let State::Launching { intent, .. } = world.state() else { unreachable!() };
+    (place, intent.request.subnet_id.clone())
+}
+
+#[test]
+fn whoever_names_no_zone_gets_each_that_has_a_subnet_and_its_subnet() {
+    let mut world = World::with_record(record_with(&json!({ "instance_type": "m5.xlarge" })));
+    world.config.subnets = subnets(&SUBNETS);
+    for (zone, subnet) in SUBNETS {
+        let expected = (place("m5.xlarge", zone), Some(subnet.to_owned()));
+        assert_eq!(intended_subnet(&mut world), expected);
+        refuse(&mut world);
+    }
+    world.settle();
+    assert_eq!(world.failure_code(), Some(FailureCode::CapacityUnavailable));
+}
+
+#[test]
+fn an_answer_is_asked_for_again_with_the_subnet_that_was_asked_for_first() {
+    let mut world = World::with_record(record_with(&json!({ "instance_type": "m5.xlarge" })));
+    world.config.subnets = subnets(&SUBNETS);
+    let (_, subnet) = intended_subnet(&mut world);
+    world.fate = LaunchFate::AnswerLost;
+    world.step(false);
+    world.config.subnets = subnets(&[("eu-west-1b", "subnet-0cccccccccccccccc")]);
+    world.fate = LaunchFate::Works;
+    world.deploy();
+    let launched: Vec<_> = world.instances.iter().map(|it| it.request.subnet_id.clone()).collect();
+    assert_eq!((launched, world.status().as_str()), (vec![subnet], "DEPLOYED"));
+}
+
+#[test]
+fn a_zone_without_a_subnet_is_refused_with_those_that_have_one() {
+    let mut world = world();
+    world.config.subnets = subnets(&SUBNETS[1..]);
+    world.settle();
+    assert_eq!(world.failure_code(), Some(FailureCode::InvalidConfiguration));
+    let message = world.attribute("error_message").as_str().unwrap().to_owned();
+    let expected = "configuration.availability_zones: `eu-west-1b` has no subnet here; those with one: eu-west-1a";
+    assert!(message.contains(expected), "{message}");
+}
+
+#[test]
+fn a_zone_that_loses_its_subnet_is_not_tried() {
+    let mut world = world();
+    world.config.subnets = subnets(&SUBNETS);
+    assert_eq!(intended(&mut world), place("m5.xlarge", "eu-west-1a"));
+    world.config.subnets = subnets(&SUBNETS[1..]);
+    refuse(&mut world);
+    assert_eq!(intended(&mut world), place("m6i.2xlarge", "eu-west-1a"));
 }
 
 #[test]

@@ -13,7 +13,8 @@
 
 use bailey_attestation::{ChainCache, RootFingerprint, TrustedRoots};
 use bailey_lifecycle::{
-    Config, InstanceState, LaunchTemplate, ManifestObject, Projected, RecordState, Step, View,
+    Config, InstanceState, LaunchTemplate, ManifestObject, Projected, RecordState, Step, Subnets,
+    View,
     launch::{LaunchRefused, LaunchRequest, Launched, Place},
     ledger::{Entry, Outcome, State},
     next_step, outcome,
@@ -127,6 +128,7 @@ impl World {
             config: Config {
                 deployment: "test".to_owned(),
                 template: LaunchTemplate { name: "parents".to_owned(), version: 1 },
+                subnets: Subnets::default(),
                 role_arn: Some(ROLE.to_owned()),
                 roots: TrustedRoots::only(vec![root]),
                 chains: Arc::new(ChainCache::new(16)),

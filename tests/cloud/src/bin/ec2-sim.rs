@@ -9,7 +9,8 @@ use bailey_model::PcrSet;
 use bailey_runtime::{Shutdown, chain, logging};
 use clap::Parser;
 use std::{
-    error::Error, fs, io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration,
+    collections::BTreeMap, error::Error, fs, io, net::SocketAddr, path::PathBuf, process::ExitCode,
+    time::Duration,
 };
 use tokio::net::TcpListener;
 
@@ -58,12 +59,21 @@ struct Arguments {
     /// The account to pretend to be.
     #[arg(long, default_value = "123456789012")]
     account: String,
+    /// Subnets besides the default one of each zone: JSON of id and zone.
+    #[arg(long, value_parser = subnets, default_value = "{}")]
+    subnets: Map,
     /// How long an instance is pending, in milliseconds.
     #[arg(long, default_value_t = 300)]
     pending_ms: u64,
     /// By how much `DescribeInstances` lags behind, in milliseconds.
     #[arg(long, default_value_t = 0)]
     describe_lag_ms: u64,
+}
+
+type Map = BTreeMap<String, String>;
+
+fn subnets(text: &str) -> Result<Map, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 fn main() -> ExitCode {
@@ -87,6 +97,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     let simulator = Simulator::new(SimulatorOptions {
         place: Place { region: arguments.region.clone(), account: arguments.account.clone() },
+        subnets: arguments.subnets.clone(),
         pending: Duration::from_millis(arguments.pending_ms),
         describe_lag: Duration::from_millis(arguments.describe_lag_ms),
         host: Some(host_options(&arguments)?),

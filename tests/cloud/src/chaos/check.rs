@@ -279,6 +279,7 @@ mod tests {
             client_token: None,
             tags: [(TAG_ENCLAVE.to_owned(), "e".to_owned())].into(),
             instance_type: String::new(),
+            subnet_id: String::new(),
             agent_pid: None,
             agent_starts: 0,
             enclave_launches: 0,

@@ -112,7 +112,7 @@ impl Course {
             17..=19 => self.write_in_between(cloud).await,
             20 => {
                 let lag = Some(self.random.below(3_000));
-                let lag = Settings { pending_ms: None, describe_lag_ms: lag };
+                let lag = Settings { describe_lag_ms: lag, ..Settings::default() };
                 cloud.ec2().set(lag).await.map_err(ChaosError::Control)
             }
             _ => self.strike_a_host(cloud).await,
@@ -234,7 +234,7 @@ impl Course {
     async fn calm(&mut self, cloud: &mut LocalCloud) -> Result<(), ChaosError> {
         wire(cloud)?.calm();
         cloud.ec2().clear_faults().await.map_err(ChaosError::Control)?;
-        let calm = Settings { pending_ms: None, describe_lag_ms: Some(0) };
+        let calm = Settings { describe_lag_ms: Some(0), ..Settings::default() };
         cloud.ec2().set(calm).await.map_err(ChaosError::Control)?;
         if self.random.below(2) == 0
             && let Some(mut child) = self.another.take()

@@ -110,6 +110,7 @@ pub(super) struct Launch {
     pub(super) instance_type: String,
     pub(super) resources: Resources,
     pub(super) zone: String,
+    pub(super) subnet_id: String,
     pub(super) private_ip: String,
     pub(super) profile_arn: Option<String>,
 }
@@ -165,7 +166,7 @@ impl Instance {
                     .text("tenancy", "default"),
             )
             .child(Xml::element("monitoring").text("state", "disabled"))
-            .some("subnetId", data.subnet_id.as_ref())
+            .text("subnetId", &self.launch.subnet_id)
             .text("architecture", "x86_64")
             .text("rootDeviceType", "ebs")
             .some("clientToken", self.launch.token.as_ref())
@@ -219,6 +220,7 @@ pub(super) mod tests {
             instance_type: "m5.xlarge".to_owned(),
             resources: Resources { vcpus: 4, memory_mib: 16_384, threads_per_core: 2 },
             zone: "eu-west-1a".to_owned(),
+            subnet_id: "subnet-1".to_owned(),
             private_ip: "10.0.0.4".to_owned(),
             profile_arn: None,
         };

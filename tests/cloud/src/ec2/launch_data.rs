@@ -16,9 +16,19 @@ pub(super) struct LaunchData {
     pub(super) shutdown_behavior: Option<String>,
     pub(super) profile: Option<Profile>,
     pub(super) zone: Option<String>,
+    /// The subnet at the level of the instance; only a request can name it.
     pub(super) subnet_id: Option<String>,
+    pub(super) security_groups: Vec<String>,
+    /// The first network interface.
+    pub(super) interface: Option<Interface>,
     /// Tags of the instance; those of volumes and other things are accepted and forgotten.
     pub(super) tags: BTreeMap<String, String>,
+}
+
+/// A network interface that is to be made.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Interface {
+    pub(super) subnet_id: Option<String>,
 }
 
 /// An instance profile, named in either of two ways.
@@ -47,7 +57,16 @@ impl LaunchData {
             )?,
             profile: profile(&query.structure("IamInstanceProfile")),
             zone: text("Placement.AvailabilityZone"),
-            subnet_id: text("SubnetId").or_else(|| text("NetworkInterface.1.SubnetId")),
+            subnet_id: text("SubnetId"),
+            security_groups: query
+                .texts("SecurityGroupId")
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            interface: query
+                .structures("NetworkInterface")
+                .first()
+                .map(|it| Interface { subnet_id: it.text("SubnetId").map(str::to_owned) }),
             tags: instance_tags(query)?,
         })
     }
@@ -65,6 +84,11 @@ impl LaunchData {
             profile: self.profile.or(template.profile),
             zone: self.zone.or(template.zone),
             subnet_id: self.subnet_id.or(template.subnet_id),
+            security_groups: match self.security_groups {
+                none if none.is_empty() => template.security_groups,
+                groups => groups,
+            },
+            interface: self.interface.or(template.interface),
             tags: template.tags.into_iter().chain(self.tags).collect(),
         }
     }

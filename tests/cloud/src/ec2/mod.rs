@@ -18,6 +18,7 @@ mod refusal;
 mod region;
 mod server;
 mod simulator;
+mod subnets;
 mod template;
 mod view;
 mod xml;

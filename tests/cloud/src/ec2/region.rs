@@ -5,6 +5,7 @@ use super::{
     filter::Filter,
     instance::{Instance, InstanceState, Launch},
     launch_data::Profile,
+    subnets::{Spot, Subnets},
     template::{Template, VersionChoice},
 };
 use bailey_model::{
@@ -30,6 +31,7 @@ pub(super) struct Region {
     /// Makes ids differ from one simulation to the next.
     seed: u64,
     ids_made: u64,
+    pub(super) subnets: Subnets,
     pub(super) templates: BTreeMap<String, Template>,
     pub(super) instances: BTreeMap<String, Instance>,
     /// Which request a token stands for, and what it launched.
@@ -50,8 +52,10 @@ pub(super) enum Ran {
 }
 
 impl Region {
-    pub(super) fn new(place: Place, seed: u64) -> Self {
+    /// A region with these subnets besides the default ones: the zone of each by its id.
+    pub(super) fn new(place: Place, subnets: BTreeMap<String, String>, seed: u64) -> Self {
         Self {
+            subnets: Subnets::new(&place.region, subnets),
             place,
             seed,
             ids_made: 0,
@@ -164,7 +168,7 @@ impl Region {
         }
         let instance_type = data.instance_type.clone().unwrap_or_else(|| "m1.small".to_owned());
         let resources = resources(&instance_type, data.enclaves.unwrap_or_default())?;
-        let zone = self.zone(data.zone.as_deref())?;
+        let Spot { zone, subnet_id } = self.subnets.spot(&data)?;
         let profile_arn = data.profile.as_ref().map(|profile| self.profile_arn(profile));
         let host = self.launches % 250 + 4;
         Ok(Launch {
@@ -176,6 +180,7 @@ impl Region {
             instance_type,
             resources,
             zone,
+            subnet_id,
             private_ip: format!("10.0.{}.{host}", self.launches / 250 % 250),
             profile_arn,
         })
@@ -191,17 +196,6 @@ impl Region {
         let choice =
             parameters.text("Version").map_or(Ok(VersionChoice::Default), VersionChoice::parse)?;
         Ok(data.or(self.template(&parameters)?.data(choice)?))
-    }
-
-    fn zone(&self, asked: Option<&str>) -> Result<String, Refusal> {
-        let region = &self.place.region;
-        let zones = ["a", "b", "c"].map(|letter| format!("{region}{letter}"));
-        let zone = asked.unwrap_or(&zones[0]);
-        if zones.iter().any(|known| known == zone) {
-            return Ok(zone.to_owned());
-        }
-        let message = format!("Invalid availability zone: [{zone}]");
-        Err(Refusal::new("InvalidParameterValue", message))
     }
 
     fn profile_arn(&self, profile: &Profile) -> String {
@@ -265,7 +259,7 @@ mod tests {
 
     fn region() -> Region {
         let place = Place { region: "eu-west-1".to_owned(), account: "123456789012".to_owned() };
-        Region::new(place, 7)
+        Region::new(place, BTreeMap::new(), 7)
     }
 
     fn run(region: &mut Region, form: &str) -> Result<Ran, Refusal> {

@@ -25,6 +25,8 @@ use tokio::{
 pub struct SimulatorOptions {
     /// Where it pretends to be.
     pub place: Place,
+    /// Subnets besides the default one of each zone: the zone of each, by its id.
+    pub subnets: BTreeMap<String, String>,
     /// How long an instance is `pending`.
     pub pending: Duration,
     /// By how much `DescribeInstances` lags behind.
@@ -76,7 +78,7 @@ impl Simulator {
     #[must_use]
     pub fn new(options: SimulatorOptions) -> Arc<Self> {
         let inner = Inner {
-            region: Region::new(options.place.clone(), seed()),
+            region: Region::new(options.place.clone(), options.subnets, seed()),
             faults: Faults::default(),
             calls: BTreeMap::new(),
             held: 0,
@@ -126,6 +128,9 @@ impl Simulator {
         }
         if let Some(millis) = settings.describe_lag_ms {
             inner.describe_lag = Duration::from_millis(millis);
+        }
+        if let Some(zones) = settings.zones_without_capacity {
+            inner.region.subnets.full = zones.into_iter().collect();
         }
     }
 
@@ -306,6 +311,7 @@ impl Inner {
             client_token: instance.launch.token.clone(),
             tags: instance.launch.data.tags.clone(),
             instance_type: instance.launch.instance_type.clone(),
+            subnet_id: instance.launch.subnet_id.clone(),
             agent_pid: host.and_then(|host| host.agent_pid()),
             agent_starts: host.map_or(0, |host| host.agent_starts()),
             enclave_launches: self

@@ -45,6 +45,8 @@ pub struct InstanceView {
     pub tags: BTreeMap<String, String>,
     /// Its type.
     pub instance_type: String,
+    /// The subnet that it is in.
+    pub subnet_id: String,
     /// The agent's process, while one runs.
     pub agent_pid: Option<u32>,
     /// How often the agent was started.
@@ -70,7 +72,7 @@ impl InstanceView {
 }
 
 /// What can be changed while the simulation runs; what is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// How long an instance is `pending`, in milliseconds.
@@ -79,4 +81,7 @@ pub struct Settings {
     /// By how much `DescribeInstances` lags behind, in milliseconds.
     #[serde(default)]
     pub describe_lag_ms: Option<u64>,
+    /// The zones that have no capacity for a launch.
+    #[serde(default)]
+    pub zones_without_capacity: Option<Vec<String>>,
 }

@@ -94,6 +94,12 @@ pub enum CloudError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The subnets have no JSON form.
+    #[error("the subnets cannot be passed on")]
+    Subnets {
+        /// Why.
+        source: serde_json::Error,
+    },
     /// What images on light hosts measure to has no JSON form.
     #[error("the measurements of light hosts cannot be passed on")]
     Measurements {

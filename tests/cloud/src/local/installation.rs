@@ -2,7 +2,7 @@
 
 use super::{Names, ROLE};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fs, io, path::Path, path::PathBuf};
 
 /// What Bailey is installed on. As a file: JSON; `make test-infra` makes one of what Terraform defines.
@@ -15,8 +15,21 @@ pub struct Installation {
     pub tables: Vec<Table>,
     /// The launch template, as parameters of `CreateLaunchTemplate`.
     pub launch_template: BTreeMap<String, String>,
+    /// A subnet for each zone, best zone first, when the template names none.
+    #[serde(default)]
+    pub subnets: Vec<Subnet>,
     /// What agents take for the address of AWS, when that is not the emulator's: it must lead there.
     pub agents_endpoint: Option<String>,
+}
+
+/// A zone's subnet.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subnet {
+    /// The zone, `eu-west-1a`.
+    pub availability_zone: String,
+    /// The subnet's id.
+    pub subnet_id: String,
 }
 
 /// A table.
@@ -109,6 +122,7 @@ impl Installation {
         Self {
             tables,
             launch_template: parameters.map(|(name, value)| (name.to_owned(), value)).into(),
+            subnets: Vec::new(),
             agents_endpoint: None,
             names,
         }
@@ -155,6 +169,7 @@ mod tests {
         usual.tables.retain(|table| table.name == "l");
         assert_eq!(described.tables, usual.tables);
         assert_eq!(described.names.hosts_table, "h");
+        assert_eq!(described.subnets, []);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
 use bailey_manifest::SigningKey;
 use bailey_simulated_nsm::Authority;
 pub use error::CloudError;
-pub use installation::{Index, Installation, InstallationError, Table};
+pub use installation::{Index, Installation, InstallationError, Subnet, Table};
 use nix::sys::signal::Signal;
 pub use options::{Binaries, Names, Options, light_measurements};
 pub use setup::Clients;
@@ -366,6 +366,15 @@ impl LocalCloud {
         }
         let manifest_keys = vec![self.state.join(MANIFEST_PUBLIC_KEY).display().to_string()];
         config.insert("manifest_keys".to_owned(), manifest_keys.into());
+        let subnets = self.options.subnets().iter().map(|subnet| {
+            let pairs = [
+                ("availability_zone", &subnet.availability_zone),
+                ("subnet_id", &subnet.subnet_id),
+            ];
+            let pairs = pairs.map(|(key, value)| (key.to_owned(), value.clone().into()));
+            toml::Value::Table(pairs.into_iter().collect())
+        });
+        config.insert("subnets".to_owned(), toml::Value::Array(subnets.collect()));
         config.extend(self.options.coordinator_settings.clone());
         config
     }

@@ -1,6 +1,6 @@
 //! What a local cloud is made of.
 
-use super::{CloudError, Installation};
+use super::{CloudError, Installation, Subnet};
 use crate::emulator::VENV;
 use bailey_model::{Pcr, PcrSet};
 use serde::Deserialize;
@@ -96,6 +96,12 @@ impl Options {
         written.map_err(CloudError::io("write", &script))?;
         self.binaries.nitro_cli = script;
         Ok(self)
+    }
+
+    /// The subnets of the installation; none when its launch template names one, or the default one does.
+    #[must_use]
+    pub fn subnets(&self) -> &[Subnet] {
+        self.installation.as_ref().map_or(&[], |installation| &installation.subnets)
     }
 
     /// The directory, made; with the handle that removes it when it is a temporary one.

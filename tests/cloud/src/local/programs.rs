@@ -67,9 +67,14 @@ fn ec2_program(
     fs::write(&settings, options.agent_settings.to_string())
         .map_err(CloudError::io("write", &settings))?;
     let (authority, root) = (state.join(AUTHORITY), state.join(TRUSTED_ROOT));
+    let subnets = options.subnets().iter();
+    let subnets: BTreeMap<_, _> =
+        subnets.map(|it| (&it.subnet_id, &it.availability_zone)).collect();
+    let subnets =
+        serde_json::to_string(&subnets).map_err(|source| CloudError::Subnets { source })?;
     let (pending, lag) = (options.pending.as_millis(), options.describe_lag.as_millis());
     let binaries = &options.binaries;
-    let arguments: [(&str, OsString); 13] = [
+    let arguments: [(&str, OsString); 14] = [
         ("--state", state.into()),
         ("--url-file", url_file.into()),
         ("--endpoint-url", endpoint_url.into()),
@@ -81,6 +86,7 @@ fn ec2_program(
         ("--agent-settings", settings.into()),
         ("--region", REGION.into()),
         ("--account", ACCOUNT.into()),
+        ("--subnets", subnets.into()),
         ("--pending-ms", pending.to_string().into()),
         ("--describe-lag-ms", lag.to_string().into()),
     ];

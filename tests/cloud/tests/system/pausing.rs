@@ -1,8 +1,11 @@
 //! Pausing, resuming, and launching elsewhere.
 
 use crate::images::program;
-use crate::system::{System, record};
-use bailey_local_cloud::ec2::{FaultKind, InstanceState, SimulationView};
+use crate::system::{System, options, record};
+use bailey_local_cloud::{
+    ec2::{FaultKind, InstanceState, Settings, SimulationView},
+    local::{Installation, Subnet},
+};
 use serde_json::json;
 use std::process::Output;
 
@@ -76,4 +79,44 @@ async fn a_launch_without_capacity_falls_back_to_the_next_zone() {
     let simulation = system.simulation().await.unwrap();
     assert_eq!((simulation.launches, simulation.calls["RunInstances"]), (1, 2));
     system.destroy_all(&["elsewhere"]).await;
+}
+
+/// As Terraform installs it: the template names security groups and no network interface, and the coordinator
+/// knows a subnet for each zone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_without_capacity_is_left_for_the_other_ones_subnet() {
+    let mut options = options(&[]);
+    let mut installation = Installation::usual(options.names.clone());
+    installation.launch_template.insert(
+        "LaunchTemplateData.SecurityGroupId.1".to_owned(),
+        "sg-0123456789abcdef0".to_owned(),
+    );
+    let subnet = |(zone, id): (&str, &str)| Subnet {
+        availability_zone: zone.to_owned(),
+        subnet_id: id.to_owned(),
+    };
+    let zones =
+        [("eu-west-1a", "subnet-0aaaaaaaaaaaaaaaa"), ("eu-west-1b", "subnet-0bbbbbbbbbbbbbbbb")];
+    installation.subnets = zones.map(subnet).to_vec();
+    options.installation = Some(installation);
+    let mut system = System::of(options).await;
+    system.cloud.start_coordinator().unwrap();
+    let full = Settings {
+        zones_without_capacity: Some(vec!["eu-west-1a".to_owned()]),
+        ..Settings::default()
+    };
+    system.ec2().set(full).await.unwrap();
+    system.put_record(&record("anywhere", &json!({}))).await.unwrap();
+    let deployed = system.reaches("anywhere", "DEPLOYED").await;
+    assert_eq!(deployed["deployment"]["availability_zone"], "eu-west-1b");
+    let events = bailey(&system, &["events", "anywhere"]).await;
+    let events = String::from_utf8(events.stdout).unwrap();
+    let moved =
+        "m5.xlarge in eu-west-1a: InsufficientInstanceCapacity; trying m5.xlarge in eu-west-1b";
+    assert!(events.contains(moved), "{events}");
+    let simulation = system.simulation().await.unwrap();
+    assert_eq!((simulation.launches, simulation.calls["RunInstances"]), (1, 2));
+    let launched: Vec<_> = simulation.instances.iter().map(|it| it.subnet_id.as_str()).collect();
+    assert_eq!(launched, ["subnet-0bbbbbbbbbbbbbbbb"]);
+    system.destroy_all(&["anywhere"]).await;
 }

@@ -56,6 +56,7 @@ mod tests {
             client_token: None,
             tags: std::collections::BTreeMap::new(),
             instance_type: "m5.xlarge".to_owned(),
+            subnet_id: "subnet-1".to_owned(),
             agent_pid: None,
             agent_starts: 1,
             enclave_launches: 2,
