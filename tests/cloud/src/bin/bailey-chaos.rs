@@ -181,7 +181,7 @@ async fn kills(arguments: &Arguments) -> Result<ExitCode, Failed> {
     let state = arguments.state.join("kills");
     let mut cloud = start(image(arguments)?, &state).await?;
     let writes = writes(&mut cloud, "undisturbed").await.map_err(Failed::Chaos)?;
-    let (mut done, mut violations) = (0, Vec::new());
+    let (mut done, mut not_met, mut violations) = (0, 0, Vec::new());
     for (number, write) in writes.iter().enumerate() {
         for (side, word) in [(Side::Before, "before"), (Side::After, "after")] {
             let id = format!("killed-{number}-{word}");
@@ -191,16 +191,25 @@ async fn kills(arguments: &Arguments) -> Result<ExitCode, Failed> {
                     eprintln!("killed {word} {call}");
                     done += 1;
                 }
+                // What a busy machine shows of a host's progress is never the same.
+                None if write.is_chance() => {
+                    eprintln!("{id}: no life had {write} again, which shows a passing phase");
+                    not_met += 1;
+                }
                 None => println!("{id}: the coordinator never came to {write} again"),
             }
             violations.extend(kill.violations);
         }
     }
     show(&violations);
-    println!("kills: writes={} killed={done} violations={}", writes.len(), violations.len());
+    println!(
+        "kills: writes={} killed={done} not_met={not_met} violations={}",
+        writes.len(),
+        violations.len()
+    );
     cloud.shutdown().await.map_err(Failed::Cloud)?;
     let _ = fs::remove_dir_all(&state);
-    let complete = done == 2 * writes.len();
+    let complete = done + not_met == 2 * writes.len();
     Ok(exit(complete && violations.is_empty()))
 }
 

@@ -39,6 +39,17 @@ pub struct Write {
     pub before: u64,
 }
 
+impl Write {
+    /// Whether it only shows how far a host is: which of these phases are seen depends on when they are
+    /// looked at, and the next life may have others.
+    #[must_use]
+    pub fn is_chance(&self) -> bool {
+        let passing = ["BOOTING", "FETCHING", "ALLOCATING", "STARTING", "ATTESTING", "VERIFYING"];
+        let phase = self.step.strip_prefix("UpdateItem bailey-enclaves ");
+        phase.is_some_and(|phase| passing.contains(&phase))
+    }
+}
+
 impl fmt::Display for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.step, self.before + 1)

@@ -48,7 +48,7 @@ async fn a_coordinator_killed_at_any_of_its_writes_finishes_the_work() {
         assert!(writes.iter().any(|write| write.step == wanted), "{wanted}: {writes:#?}");
     }
     let sides = |write| [(write, Side::Before), (write, Side::After)];
-    let certain = writes.iter().filter(|write| !shows_a_passing_phase(&write.step));
+    let certain = writes.iter().filter(|write| !write.is_chance());
     let kills = certain.flat_map(sides).step_by(STRIDE);
     for (number, (write, side)) in kills.enumerate() {
         let id = format!("killed-{number}");
@@ -57,14 +57,6 @@ async fn a_coordinator_killed_at_any_of_its_writes_finishes_the_work() {
         assert!(kill.at.is_some(), "it never came to {write} again");
     }
     system.end().await;
-}
-
-/// Whether a write only shows how far a host is: which of these phases are seen depends on when they are
-/// looked at, and the next life may have others.
-fn shows_a_passing_phase(step: &str) -> bool {
-    let passing = ["BOOTING", "FETCHING", "ALLOCATING", "STARTING", "ATTESTING", "VERIFYING"];
-    let phase = step.strip_prefix("UpdateItem bailey-enclaves ");
-    phase.is_some_and(|phase| passing.contains(&phase))
 }
 
 #[tokio::test(flavor = "multi_thread")]
