@@ -171,7 +171,8 @@ async fn what_ec2_refuses_fails_with_ec2s_words() {
     let system = System::start().await;
     let refusal = FaultKind::error("InsufficientInstanceCapacity");
     system.ec2().inject("RunInstances", 1, refusal).await.unwrap();
-    system.put_record(&record("refused", &json!({}))).await.unwrap();
+    let one_zone = json!({ "availability_zones": ["eu-west-1a"] });
+    system.put_record(&record("refused", &one_zone)).await.unwrap();
     let failed = system.reaches("refused", "FAILED").await;
     assert_eq!(failed["error"]["code"], "CapacityUnavailable");
     assert!(failed["error_message"].as_str().unwrap().contains("InsufficientInstanceCapacity"));

@@ -65,7 +65,9 @@ async fn three_enclaves_share_a_parent_and_each_lives_its_own_life() {
     let mut reports = BTreeSet::new();
     for id in ["one", "two", "three"] {
         let deployed = system.reaches(id, "DEPLOYED").await;
-        assert_eq!(deployed["deployment"]["shared_host"], "shared/m5.2xlarge/any/0");
+        // In the best zone, where the installation knows zones.
+        let host = deployed["deployment"]["shared_host"].as_str().unwrap();
+        assert!(host.starts_with("shared/m5.2xlarge/") && host.ends_with("/0"), "{host}");
         assert!(deployed["deployment"].get("warnings").is_none(), "{deployed:?}");
         reports.insert(deployed["attestation"]["report"].as_str().unwrap().to_owned());
     }
