@@ -1,8 +1,10 @@
 //! What measuring costs a fetch: the throughput of fetching and measuring an image of 1 GiB, as a
 //! ratio to the slower of the two alone.
 //!
-//! S3 is a server on loopback. It takes processor time from what is measured, as a network would
-//! not, so the ratio is a lower bound. Fetching alone is four ranged reads at a time into a file. The image has most of its
+//! S3 is a server on loopback, as fast as the network of a small parent: 1.25 Gbit/s is what an `m5.xlarge` has for
+//! good (EC2 User Guide, "Network bandwidth"). The promise is about that. As fast as loopback is, server, fetch and two
+//! hashes want more than two processors have, and the ratio says how many there are; it is printed as well.
+//! Fetching alone is four ranged reads at a time into a file. The image has most of its
 //! bytes in the second ramdisk. `BAILEY_BENCH_MIB` makes it smaller.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that meets the unexpected should stop there")]
@@ -27,13 +29,17 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{Arc, Mutex},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 const ROUNDS: usize = 3;
 const RANGE_BYTES: u64 = 8 * MIB;
 const IN_FLIGHT: usize = 4;
+
+/// Of an `m5.xlarge`, for good.
+const NETWORK_BYTES_PER_S: f64 = 1.25e9 / 8.0;
 
 /// The promise.
 const GOAL: f64 = 0.9;
@@ -43,18 +49,28 @@ fn main() -> ExitCode {
     let directory = tempfile::tempdir().unwrap();
     let first_mib = size_mib / 4;
     let path = image(directory.path(), first_mib * MIB, (size_mib - first_mib) * MIB);
+    let unbounded = ratio(&path, directory.path(), None);
+    println!("bench: eif_fetch_and_measure_over_slower_on_loopback={unbounded:.2}");
+    let ratio = ratio(&path, directory.path(), Some(NETWORK_BYTES_PER_S));
+    println!("bench: eif_fetch_and_measure_over_slower={ratio:.2}");
+    println!("at least {GOAL}: {}", if ratio >= GOAL { "met" } else { "MISSED" });
+    if ratio >= GOAL { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The slower of fetching and measuring alone, by both at once; the best of some rounds of each.
+fn ratio(path: &Path, directory: &Path, bytes_per_s: Option<f64>) -> f64 {
     let size_bytes = path.metadata().unwrap().len();
-    let client = client(serve(path.clone()));
+    let client = client(serve(path.to_owned(), bytes_per_s));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let [mut fetched, mut measured, mut both] = [f64::INFINITY; 3];
     for _ in 0..ROUNDS {
-        let target = directory.path().join("fetched");
+        let target = directory.join("fetched");
         fetched = fetched.min(timed(|| runtime.block_on(fetch(&client, size_bytes, &target))));
         fs::remove_file(target).unwrap();
         measured = measured.min(timed(|| {
-            bailey_eif::measure_file(File::open(&path).unwrap()).unwrap();
+            bailey_eif::measure_file(File::open(path).unwrap()).unwrap();
         }));
-        let cache = directory.path().join("cache");
+        let cache = directory.join("cache");
         let images = S3Images::new(
             client.clone(),
             Cache::open(cache.clone(), u64::MAX).unwrap(),
@@ -65,11 +81,8 @@ fn main() -> ExitCode {
         }));
         fs::remove_dir_all(cache).unwrap();
     }
-    let ratio = fetched.max(measured) / both;
     println!("fetched {fetched:.2} s, measured {measured:.2} s, both at once {both:.2} s");
-    println!("bench: eif_fetch_and_measure_over_slower={ratio:.2}");
-    println!("at least {GOAL}: {}", if ratio >= GOAL { "met" } else { "MISSED" });
-    if ratio >= GOAL { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    fetched.max(measured) / both
 }
 
 fn timed(work: impl FnOnce()) -> f64 {
@@ -119,20 +132,43 @@ fn client(port: u16) -> Client {
     Client::from_conf(config.build())
 }
 
+/// What all connections share: when the next bytes may leave.
+#[derive(Debug)]
+struct Network {
+    bytes_per_s: Option<f64>,
+    free_at: Mutex<Instant>,
+}
+
+impl Network {
+    /// Returns when so many bytes have their turn.
+    fn wait(&self, bytes: usize) {
+        let Some(bytes_per_s) = self.bytes_per_s else { return };
+        let bytes = f64::from(u32::try_from(bytes).unwrap());
+        let turn = {
+            let mut free_at = self.free_at.lock().unwrap();
+            let turn = (*free_at).max(Instant::now());
+            *free_at = turn + Duration::from_secs_f64(bytes / bytes_per_s);
+            turn
+        };
+        thread::sleep(turn.saturating_duration_since(Instant::now()));
+    }
+}
+
 /// Serves the file as the only object there is; the port.
-fn serve(path: PathBuf) -> u16 {
+fn serve(path: PathBuf, bytes_per_s: Option<f64>) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
+    let network = Arc::new(Network { bytes_per_s, free_at: Mutex::new(Instant::now()) });
     thread::spawn(move || {
         for connection in listener.incoming() {
-            let path = path.clone();
-            thread::spawn(move || answer_all(&connection.unwrap(), &path));
+            let (path, network) = (path.clone(), Arc::clone(&network));
+            thread::spawn(move || answer_all(&connection.unwrap(), &path, &network));
         }
     });
     port
 }
 
-fn answer_all(mut connection: &TcpStream, path: &Path) -> io::Result<()> {
+fn answer_all(mut connection: &TcpStream, path: &Path, network: &Network) -> io::Result<()> {
     let mut file = File::open(path)?;
     let size_bytes = file.metadata()?.len();
     let mut lines = BufReader::new(connection).lines();
@@ -154,7 +190,16 @@ fn answer_all(mut connection: &TcpStream, path: &Path) -> io::Result<()> {
         connection.write_all(head.as_bytes())?;
         if let Some((first, _)) = range.take() {
             file.seek(SeekFrom::Start(first))?;
-            io::copy(&mut (&file).take(length), &mut connection)?;
+            let mut rest = (&file).take(length);
+            let mut block = vec![0; 256 * 1_024];
+            loop {
+                let count = rest.read(&mut block)?;
+                if count == 0 {
+                    break;
+                }
+                network.wait(count);
+                connection.write_all(&block[..count])?;
+            }
         }
     }
     Ok(())
