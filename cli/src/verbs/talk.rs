@@ -21,7 +21,7 @@ use tokio::time::timeout;
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// What to ask for, https://HOST[:PORT]/PATH
+    /// What to ask for: the URL of an HTTPS service
     url: Target,
     /// The measurements of its image: the manifest that the image's build wrote, the output of nitro-cli,
     /// or a JSON map

@@ -39,7 +39,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// `bailey talk` to this port, with these flags.
-    fn talk(&self, port: u16, path: &str, flags: &[&str]) -> Output {
+    fn talk(port: u16, path: &str, flags: &[&str]) -> Output {
         let url = format!("https://127.0.0.1:{port}{path}");
         let mut command = Command::new(program("bailey"));
         command.env_clear().args(["talk", &url]).args(flags).output().unwrap()
@@ -48,7 +48,7 @@ impl Client {
     /// The same under the local root, to whom this manifest describes.
     pub(crate) fn talk_to(&self, port: u16, path: &str, manifest: &Path, flags: &[&str]) -> Output {
         let usual = ["--root", &self.root, "--expected-pcrs", manifest.to_str().unwrap()];
-        self.talk(port, path, &[&usual, flags].concat())
+        Self::talk(port, path, &[&usual, flags].concat())
     }
 
     /// Once the service can be reached.
@@ -101,20 +101,20 @@ async fn replay(document: Vec<u8>) -> (u16, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let heard = Arc::new(Mutex::new(Vec::new()));
-    let hears = Arc::clone(&heard);
+    let log = Arc::clone(&heard);
     tokio::spawn(async move {
         let tls = TlsAcceptor::from(Arc::new(impostor().unwrap()));
         while let Ok((stream, _)) = listener.accept().await {
             let mut stream = tls.accept(stream).await.unwrap();
             let mut answered = 0;
             while let Ok(byte) = stream.read_u8().await {
-                hears.lock().unwrap().push(byte);
-                let asked = hears.lock().unwrap().windows(4).filter(|it| it == b"\r\n\r\n").count();
+                log.lock().unwrap().push(byte);
+                let asked = log.lock().unwrap().windows(4).filter(|it| it == b"\r\n\r\n").count();
                 if asked > answered {
                     answered = asked;
-                    let head =
+                    let answer =
                         format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", document.len());
-                    stream.write_all(head.as_bytes()).await.unwrap();
+                    stream.write_all(answer.as_bytes()).await.unwrap();
                     stream.write_all(&document).await.unwrap();
                 }
             }
@@ -167,7 +167,7 @@ async fn a_client_talks_to_the_enclave_that_was_meant_and_to_nobody_in_between()
         "another image runs there",
     );
     let manifest = service.manifest.to_str().unwrap();
-    let output = client.talk(service.door, "/", &["--expected-pcrs", manifest]);
+    let output = Client::talk(service.door, "/", &["--expected-pcrs", manifest]);
     refused(&output, "no trusted root vouches for the document");
     let output = client.talk_to(service.door, "/", &service.manifest, &["--instance-id", "i-0"]);
     refused(&output, "the enclave runs on another parent");
@@ -203,7 +203,7 @@ fn stamps(client: &Client, service: &Service) {
     let missing = client.talk_to(service.door, "/nothing", &service.manifest, &[]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(missing.stdout.starts_with(b"there is nothing here"));
-    let unnamed = client.talk(service.door, "/", &["--pcr", &format!("3={}", "00".repeat(48))]);
+    let unnamed = Client::talk(service.door, "/", &["--pcr", &format!("3={}", "00".repeat(48))]);
     assert_eq!(unnamed.status.code(), Some(2));
     assert!(said(&unnamed).contains("these measurements name no image"), "{}", said(&unnamed));
 }

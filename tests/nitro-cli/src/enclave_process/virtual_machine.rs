@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use bailey_vsock::HEARTBEAT_PORT;
+use bailey_vsock::{EGRESS_PORT, HEARTBEAT_PORT};
 
 use super::events::Event;
 use super::responder::{HEARTBEAT_SOCKET, NSM_SOCKET};
@@ -55,6 +55,9 @@ pub(super) fn spawn(
             &vsock,
             "--parent-port",
             &format!("{HEARTBEAT_PORT}={HEARTBEAT_SOCKET}"),
+            // Where the agent listens for what the workload wants to reach, as with Firecracker.
+            "--parent-port",
+            &format!("{EGRESS_PORT}={vsock}_{EGRESS_PORT}"),
             "--console",
             &console,
             "microvm",

@@ -41,8 +41,7 @@ enum Verb {
         /// reads. For scale only.
         #[arg(long)]
         light_hosts: bool,
-        /// Boot each enclave for real, as a virtual machine: QEMU is in the directory that BAILEY_QEMU
-        /// names.
+        /// Boot each enclave for real, as a virtual machine, with the QEMU in the directory `BAILEY_QEMU`.
         #[arg(long, conflicts_with = "light_hosts")]
         booted: bool,
         /// A JSON file with tables, launch template and names to use instead of the usual ones.
