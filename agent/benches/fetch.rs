@@ -198,7 +198,7 @@ fn answer_all(mut connection: &TcpStream, path: &Path, network: &Network) -> io:
                     break;
                 }
                 network.wait(count);
-                connection.write_all(&block[..count])?;
+                connection.write_all(block.get(..count).unwrap())?;
             }
         }
     }

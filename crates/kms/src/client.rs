@@ -37,7 +37,7 @@ const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
 /// Makes attestation documents with this public key.
 ///
-/// In an enclave of `keep` that is [`KeepDocuments`]; whoever has `/dev/nsm` to itself asks that.
+/// In an enclave of `keep` that is [`crate::KeepDocuments`]; whoever has `/dev/nsm` to itself asks that.
 pub trait Documents: fmt::Debug + Send + Sync {
     /// A fresh document: KMS takes none that is older than five minutes.
     fn document(&self, public_key: &[u8]) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>>;
@@ -355,11 +355,16 @@ fn signed(
         "keep-kms",
     )
     .into();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a signature is made of the time at which it is made"
+    )]
+    let now = SystemTime::now();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
         .name("kms")
-        .time(SystemTime::now())
+        .time(now)
         .settings(SigningSettings::default())
         .build()?
         .into();

@@ -44,7 +44,7 @@ impl Key {
         &self.arn
     }
 
-    /// What only [`Key::decrypt`] reads.
+    /// What this key alone decrypts, and only with the same context.
     ///
     /// # Errors
     /// The library failed.
@@ -71,10 +71,11 @@ impl Key {
     /// "Condition keys for Nitro Enclaves"): every condition's register has to have its value.
     pub(super) fn allows(&self, action: &str, document: &VerifiedDocument) -> bool {
         let statement = &self.statement;
-        let has_action = statement["Action"]
-            .as_array()
+        let at = |pointer: &str| statement.pointer(pointer);
+        let has_action = at("/Action")
+            .and_then(Value::as_array)
             .is_some_and(|all| all.iter().any(|one| *one == format!("kms:{action}")));
-        let conditions = statement["Condition"]["StringEqualsIgnoreCase"].as_object();
+        let conditions = at("/Condition/StringEqualsIgnoreCase").and_then(Value::as_object);
         let are_met = conditions.is_some_and(|all| {
             !all.is_empty()
                 && all.iter().all(|(name, wanted)| {
@@ -84,7 +85,7 @@ impl Key {
                     wanted.zip(shown).is_some_and(|(one, other)| one.eq_ignore_ascii_case(&other))
                 })
         });
-        statement["Effect"] == "Allow" && has_action && are_met
+        at("/Effect").is_some_and(|it| it == "Allow") && has_action && are_met
     }
 }
 
