@@ -4,14 +4,11 @@
 
 use crate::{
     call::{Answer, Call, DataKey, Decrypt, GenerateDataKey, GenerateRandom, Refusal, body},
-    credentials::{Credentials, CredentialsError, Source},
+    credentials::{CredentialsError, Source},
     recipient::{GenerateError, OpenError, Recipient},
     secret::Secret,
 };
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4,
-};
+use bailey_signing::{Post, Scope, signed};
 use std::{
     error::Error,
     fmt, fs, io,
@@ -56,9 +53,11 @@ pub struct Endpoint {
 
 impl Endpoint {
     fn url(&self) -> String {
-        let suffix =
-            if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        self.url.clone().unwrap_or_else(|| format!("https://kms.{}.{suffix}", self.region))
+        self.url.clone().unwrap_or_else(|| self.scope().endpoint())
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope { service: "kms", region: &self.region }
     }
 }
 
@@ -290,8 +289,15 @@ impl Kms {
         let credentials = self.credentials.load();
         let credentials = credentials.map_err(|source| KmsError::Credentials { action, source })?;
         let target = format!("TrentService.{action}");
+        let headers = [("content-type", CONTENT_TYPE), ("x-amz-target", target.as_str())];
         let url = self.endpoint.url();
-        let headers = signed(&self.endpoint.region, &url, &target, &body, &credentials)
+        let post = Post { url: &url, headers: &headers, body: body.as_bytes() };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a signature is made of the time at which it is made"
+        )]
+        let now = SystemTime::now();
+        let headers = signed(self.endpoint.scope(), post, &credentials.into(), now)
             .map_err(|source| KmsError::Request { action, source })?;
         let mut request = self.agent.post(&url);
         for (name, value) in headers {
@@ -337,43 +343,6 @@ fn roots(file: Option<&Path>) -> Result<RootCerts, KmsNewError> {
         return Err(KmsNewError::NoRoots(path.to_owned()));
     }
     Ok(RootCerts::from(found.into_iter()))
-}
-
-/// The headers of a request, with its signature (AWS's Signature Version 4).
-fn signed(
-    region: &str,
-    url: &str,
-    target: &str,
-    body: &str,
-    credentials: &Credentials,
-) -> Result<Vec<(String, String)>, Box<dyn Error + Send + Sync>> {
-    let identity = aws_credential_types::Credentials::new(
-        &credentials.access_key_id,
-        credentials.secret_access_key.as_str(),
-        credentials.session_token.clone(),
-        None,
-        "keep-kms",
-    )
-    .into();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a signature is made of the time at which it is made"
-    )]
-    let now = SystemTime::now();
-    let parameters = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name("kms")
-        .time(now)
-        .settings(SigningSettings::default())
-        .build()?
-        .into();
-    let headers = [("content-type", CONTENT_TYPE), ("x-amz-target", target)];
-    let body = SignableBody::Bytes(body.as_bytes());
-    let signable = SignableRequest::new("POST", url, headers.into_iter(), body)?;
-    let (instructions, _) = sign(signable, &parameters)?.into_parts();
-    let all = headers.into_iter().chain(instructions.headers());
-    Ok(all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 #[cfg(test)]
@@ -439,22 +408,5 @@ mod tests {
         let empty = read("Decrypt", 200, r#"{"KeyId":"k","Plaintext":""}"#).unwrap();
         let opened = kms(endpoint(None)).unwrap().open::<Decrypt>(&empty).unwrap_err();
         assert!(matches!(opened, KmsError::Incomplete { .. }), "{opened}");
-    }
-
-    #[test]
-    fn a_request_carries_its_target_and_a_signature_with_the_session() {
-        let credentials = Credentials {
-            access_key_id: "ASIA".into(),
-            secret_access_key: String::from("s").into(),
-            session_token: Some("token".into()),
-        };
-        let url = "https://kms.eu-west-1.amazonaws.com";
-        let headers = signed("eu-west-1", url, "TrentService.Decrypt", "{}", &credentials).unwrap();
-        let value = |name: &str| headers.iter().find(|(key, _)| key == name).unwrap().1.clone();
-        assert_eq!(value("x-amz-target"), "TrentService.Decrypt");
-        assert_eq!(value("x-amz-security-token"), "token");
-        let signature = value("authorization");
-        assert!(signature.contains("/eu-west-1/kms/aws4_request"), "{signature}");
-        assert!(signature.contains("x-amz-target"), "{signature}");
     }
 }

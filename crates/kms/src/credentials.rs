@@ -26,6 +26,18 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+impl From<Credentials> for aws_credential_types::Credentials {
+    fn from(it: Credentials) -> Self {
+        Self::new(
+            it.access_key_id,
+            it.secret_access_key.as_str(),
+            it.session_token,
+            None,
+            "keep-kms",
+        )
+    }
+}
+
 /// Where credentials come from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Source {

@@ -8,10 +8,6 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError},
 };
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningError, SigningSettings, sign},
-    sign::v4,
-};
 use aws_smithy_http_client::{
     Connector,
     tls::{Provider, rustls_provider::CryptoMode},
@@ -20,6 +16,7 @@ use aws_smithy_runtime_api::client::{
     http::HttpConnector, orchestrator::HttpRequest, result::ConnectorError,
 };
 use aws_smithy_types::body::SdkBody;
+use bailey_signing::{Post, Scope};
 use std::time::{Duration, SystemTime};
 use tokio::{sync::Mutex, time::timeout};
 
@@ -110,7 +107,8 @@ impl Client {
         let own = std::env::var(service.endpoint_variable)
             .or_else(|_| std::env::var("AWS_ENDPOINT_URL"))
             .ok();
-        let endpoint = own.unwrap_or_else(|| regional_endpoint(service.id, &region));
+        let endpoint =
+            own.unwrap_or_else(|| Scope { service: service.id, region: &region }.endpoint());
         let connector =
             Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build();
         Ok(Self { service, endpoint, region, connector, provider, cached: Mutex::new(None), calls })
@@ -167,30 +165,16 @@ impl Client {
         credentials: &Credentials,
     ) -> Result<HttpRequest, Box<dyn std::error::Error + Send + Sync>> {
         let url = format!("{}/", self.endpoint.trim_end_matches('/'));
-        let identity = credentials.clone().into();
-        let parameters = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name(self.service.id)
-            .time(system_time())
-            .settings(SigningSettings::default())
-            .build()?
-            .into();
         let headers = [Some(("content-type", self.service.content_type)), header];
-        let headers = || headers.iter().flatten().copied();
-        let signable = SignableRequest::new(
-            "POST",
-            url.as_str(),
-            headers(),
-            SignableBody::Bytes(body.as_bytes()),
-        )?;
-        let (instructions, _) =
-            sign(signable, &parameters).map_err(|error: SigningError| error)?.into_parts();
+        let headers: Vec<_> = headers.into_iter().flatten().collect();
+        let scope = Scope { service: self.service.id, region: &self.region };
+        let post = Post { url: &url, headers: &headers, body: body.as_bytes() };
+        let signed = bailey_signing::signed(scope, post, credentials, system_time())?;
         let mut request = HttpRequest::new(SdkBody::from(body));
         request.set_method("POST")?;
         request.set_uri(url.as_str())?;
-        for (name, value) in headers().chain(instructions.headers()) {
-            request.headers_mut().try_insert(name.to_owned(), value.to_owned())?;
+        for (name, value) in signed {
+            request.headers_mut().try_insert(name, value)?;
         }
         Ok(request)
     }
@@ -202,12 +186,6 @@ fn system_time() -> SystemTime {
 
 fn is_fresh(credentials: &Credentials) -> bool {
     credentials.expiry().is_none_or(|expiry| expiry > system_time() + EXPIRY_MARGIN)
-}
-
-/// AWS's endpoint of a region, by the region's partition.
-fn regional_endpoint(service: &str, region: &str) -> String {
-    let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    format!("https://{service}.{region}.{suffix}")
 }
 
 async fn read(mut body: SdkBody) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
@@ -222,18 +200,4 @@ async fn read(mut body: SdkBody) -> Result<String, Box<dyn std::error::Error + S
         }
     }
     Ok(String::from_utf8(bytes)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_partition_has_its_endpoint() {
-        assert_eq!(regional_endpoint("ec2", "eu-west-1"), "https://ec2.eu-west-1.amazonaws.com");
-        assert_eq!(
-            regional_endpoint("sns", "cn-north-1"),
-            "https://sns.cn-north-1.amazonaws.com.cn"
-        );
-    }
 }

@@ -5,10 +5,6 @@ use super::{
     keys::Key,
 };
 use aws_credential_types::Credentials;
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4,
-};
 use axum::{
     Router,
     body::Bytes,
@@ -18,6 +14,7 @@ use axum::{
     serve::Listener,
 };
 use bailey_attestation::TrustedRoots;
+use bailey_signing::{Post, Scope, signed};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
     ServerConfig, crypto::aws_lc_rs::default_provider, pki_types::PrivatePkcs8KeyDer,
@@ -211,21 +208,10 @@ fn expected(headers: &HeaderMap, body: &[u8], credentials: &Credentials) -> Opti
     let date = PrimitiveDateTime::parse(text(headers, "x-amz-date"), form).ok()?.assume_utc();
     let seconds = (date - OffsetDateTime::UNIX_EPOCH).whole_seconds();
     let since_epoch = Duration::from_secs(u64::try_from(seconds).ok()?);
-    let identity = credentials.clone().into();
-    let parameters = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(REGION)
-        .name("kms")
-        .time(SystemTime::UNIX_EPOCH + since_epoch)
-        .settings(SigningSettings::default())
-        .build()
-        .ok()?
-        .into();
     let url = format!("https://{}/", text(headers, "host"));
-    let signed = ["content-type", "x-amz-target"].map(|name| (name, text(headers, name)));
-    let body = SignableBody::Bytes(body);
-    let request = SignableRequest::new("POST", &url, signed.into_iter(), body).ok()?;
-    let (instructions, _) = sign(request, &parameters).ok()?.into_parts();
-    let found = instructions.headers().find(|(name, _)| *name == "authorization");
-    found.map(|(_, value)| value.to_owned())
+    let own = ["content-type", "x-amz-target"].map(|name| (name, text(headers, name)));
+    let post = Post { url: &url, headers: &own, body };
+    let scope = Scope { service: "kms", region: REGION };
+    let all = signed(scope, post, credentials, SystemTime::UNIX_EPOCH + since_epoch).ok()?;
+    all.into_iter().find(|(name, _)| name == "authorization").map(|(_, value)| value)
 }
