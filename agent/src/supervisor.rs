@@ -23,7 +23,7 @@ use crate::{
 };
 use bailey_model::{
     UnixMillis,
-    hosts::{Answer, Desired, Observed},
+    hosts::{Announcement, Answer, Desired, Observed},
 };
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use tokio::{
@@ -51,14 +51,14 @@ pub struct Ports<T, I, E, R> {
     /// The service manager.
     pub herald: Herald,
     /// What EC2 has announced about the instance.
-    pub announced: watch::Receiver<Option<String>>,
+    pub announced: watch::Receiver<Option<Announcement>>,
     /// Who listens to the workloads.
     pub workloads: Workloads,
 }
 
 /// For a host about which nothing is ever announced.
 #[must_use]
-pub fn nothing_announced() -> watch::Receiver<Option<String>> {
+pub fn nothing_announced() -> watch::Receiver<Option<Announcement>> {
     watch::channel(None).1
 }
 
@@ -246,6 +246,7 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
     }
 
     fn publish(&self) {
+        let announced = self.ports.announced.borrow().clone();
         let observed = self.host.observed().map(|(desired_version, assignments)| Observed {
             agent_version: self.about.agent_version.clone(),
             parent_image: self.about.parent_image.clone(),
@@ -253,7 +254,8 @@ impl<T: HostsTable, I: Images, E: Enclaves, R: Responders> Supervisor<T, I, E, R
             desired_version,
             // Set when it is written, so that only what changed counts as a change.
             reported_at: UnixMillis::default(),
-            announced: self.ports.announced.borrow().clone(),
+            announced: announced.as_ref().map(|said| said.text.clone()),
+            is_taken_away: announced.is_some_and(|said| said.takes_away),
             assignments,
         });
         self.newest.send_if_modified(|newest| {

@@ -10,6 +10,7 @@ use crate::{
     subject::Subject,
     wake::{Attribute, Image},
 };
+use bailey_model::hosts::Announcement;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -39,8 +40,8 @@ pub struct Change {
 pub struct InstanceNews {
     /// The instance's id.
     pub instance_id: String,
-    /// What a person should know: AWS is going to take it away. None when its state merely changed.
-    pub notice: Option<String>,
+    /// What AWS announces. None when its state merely changed.
+    pub notice: Option<Announcement>,
 }
 
 /// The event is none that is known.
@@ -89,10 +90,12 @@ impl Event {
             (Some("aws.ec2"), Some("EC2 Instance State-change Notification")) => one(None),
             (Some("aws.ec2"), Some("EC2 Spot Instance Interruption Warning")) => {
                 let action = text(detail, "instance-action").unwrap_or("interrupt");
-                one(Some(format!("EC2 will {action} the spot instance in two minutes")))
+                let text = format!("EC2 will {action} the spot instance in two minutes");
+                one(Some(Announcement { text, takes_away: true }))
             }
             (Some("aws.ec2"), Some("EC2 Instance Rebalance Recommendation")) => {
-                one(Some("EC2 is likely to take the spot instance back".to_owned()))
+                let text = "EC2 is likely to take the spot instance back".to_owned();
+                one(Some(Announcement { text, takes_away: false }))
             }
             (Some("aws.health"), Some("AWS Health Event")) => Some(health(detail)),
             (Some("aws.events"), Some("Scheduled Event")) => Some(Self::Sweep),
@@ -103,16 +106,28 @@ impl Event {
     }
 }
 
+/// The events of AWS Health after which an instance is stopped or terminated.
+///
+/// Source: AWS, "Amazon EC2 User Guide: Scheduled events for your instances", and AWS Health's list of event types.
+const ENDS: [&str; 3] = [
+    "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED",
+    "AWS_EC2_INSTANCE_STOP_SCHEDULED",
+    "AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED",
+];
+
 /// What AWS Health says of the entities that it names; those that are no instances are nobody's.
 fn health(detail: &Value) -> Event {
     let what = text(detail, "eventTypeCode").unwrap_or("an event");
     let from = text(detail, "startTime").map(|time| format!(", from {time}")).unwrap_or_default();
     let entities = detail.get("affectedEntities").and_then(Value::as_array);
     let ids = entities.into_iter().flatten().filter_map(|entity| text(entity, "entityValue"));
-    let news = |id: &str| InstanceNews {
-        instance_id: id.to_owned(),
-        notice: Some(format!("AWS Health announces {what}{from}")),
+    let is_over = text(detail, "statusCode") == Some("closed");
+    let said = Announcement {
+        text: format!("AWS Health announces {what}{from}"),
+        takes_away: ENDS.contains(&what) && !is_over,
     };
+    let news =
+        |id: &str| InstanceNews { instance_id: id.to_owned(), notice: Some(said.clone()) };
     Event::Instances(ids.filter(|id| id.starts_with("i-")).map(news).collect())
 }
 
@@ -193,7 +208,14 @@ mod tests {
     use serde_json::json;
 
     fn news(instance_id: &str, notice: Option<&str>) -> InstanceNews {
-        InstanceNews { instance_id: instance_id.to_owned(), notice: notice.map(str::to_owned) }
+        let said = |text: &str| Announcement { text: text.to_owned(), takes_away: true };
+        InstanceNews { instance_id: instance_id.to_owned(), notice: notice.map(said) }
+    }
+
+    /// Whether an event takes the instances away that it names.
+    fn takes_away(event: &Value) -> bool {
+        let Ok(Event::Instances(news)) = Event::parse(event) else { panic!("{event}") };
+        news.iter().all(|it| it.notice.as_ref().is_some_and(|said| said.takes_away))
     }
 
     #[test]
@@ -239,6 +261,25 @@ mod tests {
                     12:00:00 GMT";
         let expected = Event::Instances(vec![news("i-1", Some(text))]);
         assert_eq!(Event::parse(&event), Ok(expected));
+    }
+
+    #[test]
+    fn only_what_ends_an_instance_takes_it_away() {
+        let health = |code: &str, status: &str| {
+            json!({
+                "source": "aws.health", "detail-type": "AWS Health Event",
+                "detail": { "eventTypeCode": code, "statusCode": status,
+                            "affectedEntities": [{ "entityValue": "i-1" }] },
+            })
+        };
+        assert!(takes_away(&health("AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED", "upcoming")));
+        assert!(!takes_away(&health("AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED", "closed")));
+        assert!(!takes_away(&health("AWS_EC2_SYSTEM_REBOOT_MAINTENANCE_SCHEDULED", "upcoming")));
+        let recommended = json!({
+            "source": "aws.ec2", "detail-type": "EC2 Instance Rebalance Recommendation",
+            "detail": { "instance-id": "i-1" },
+        });
+        assert!(!takes_away(&recommended));
     }
 
     #[test]

@@ -4,10 +4,12 @@ use crate::{
     events::InstanceNews,
     queue::{Queue, Work},
     subject::Subject,
+    store::Written,
     sweep::SweepError,
     tick::{Coordinator, Next, TickError},
 };
 use bailey_lifecycle::{orphan::Claimant, outcome};
+use bailey_model::{EnclaveId, hosts::Announcement};
 use bailey_runtime::{chain, now};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -84,8 +86,8 @@ impl Coordinator {
         errors
     }
 
-    /// Takes in what EC2 or AWS Health says of an instance: asks EC2 itself, notes the notice where
-    /// operators see it, and wakes whom it concerns.
+    /// Takes in what EC2 or AWS Health says of an instance: asks EC2 itself, notes the notice, and wakes
+    /// whom it concerns.
     pub(crate) async fn hear(&self, news: &InstanceNews, queue: &Queue) -> Result<(), TickError> {
         let InstanceNews { instance_id, notice } = news;
         let listed = self.ec2.listed(instance_id, &self.config.deployment).await;
@@ -108,15 +110,29 @@ impl Coordinator {
         };
         for enclave_id in concerned {
             if let Some(notice) = notice {
-                let entry = self.ledger.read(&enclave_id).await.map_err(TickError::Store)?;
-                let noticed = entry.and_then(|e| outcome::noticed(&e, instance_id, notice, now()));
-                if let Some(noticed) = noticed {
-                    // Whoever wrote meanwhile knows of the instance what matters; a notice is for people.
-                    let _ = self.ledger.save(&noticed).await.map_err(TickError::Store)?;
-                }
+                self.note(&enclave_id, instance_id, notice).await?;
             }
             queue.wake(Work::Enclave(enclave_id.to_string()), Duration::ZERO);
         }
         Ok(())
+    }
+
+    /// Notes what AWS announced about the enclave's instance.
+    async fn note(
+        &self,
+        id: &EnclaveId,
+        instance_id: &str,
+        notice: &Announcement,
+    ) -> Result<(), TickError> {
+        loop {
+            let entry = self.ledger.read(id).await.map_err(TickError::Store)?;
+            let noticed = entry.and_then(|e| outcome::noticed(&e, instance_id, notice, now()));
+            let Some(noticed) = noticed else { return Ok(()) };
+            // Each other write that comes between is progress of somebody's.
+            match self.ledger.save(&noticed).await.map_err(TickError::Store)? {
+                Written::Done(_) => return Ok(()),
+                Written::Outdated => {}
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 use bailey_model::{
     EnclaveId, Generation, Pcr, PcrSet, UnixMillis,
     failure::Failure,
-    hosts::{Nonce, ObservedAssignment},
+    hosts::{Announcement, Nonce, ObservedAssignment},
     instance_type::InstanceType,
     record::Configuration,
     report::{PcrSource, SignedManifest, Verdict},
@@ -179,6 +179,13 @@ impl Entry {
         }
     }
 
+    /// What AWS announced about the instance on which the enclave runs now.
+    pub(crate) fn announced(&self) -> Option<&Announcement> {
+        let host = self.state.host()?;
+        let notice = self.notice.as_ref().filter(|it| it.instance_id == host.instance_id)?;
+        Some(&notice.said)
+    }
+
     /// Whether anything may still have to be done.
     #[must_use]
     pub fn is_active(&self) -> bool {
@@ -306,7 +313,14 @@ pub enum State {
         /// Where.
         host: Host,
     },
-    /// The instance cannot be started again; another one takes its place when it is terminated.
+    /// AWS takes the instance away: the host is asked to end the enclave, which goes to another one.
+    Moving {
+        /// Where.
+        host: Host,
+        /// Since when.
+        since: UnixMillis,
+    },
+    /// The instance is done with; another one takes its place when it is terminated.
     Replacing {
         /// Where.
         host: Host,
@@ -354,6 +368,7 @@ impl State {
             Self::Stopping { .. } => "STOPPING",
             Self::Paused { .. } => "PAUSED",
             Self::Resuming { .. } => "RESUMING",
+            Self::Moving { .. } => "MOVING",
             Self::Replacing { .. } => "REPLACING",
             Self::Draining { .. } => "DRAINING",
             Self::Terminating { .. } => "TERMINATING",
@@ -373,6 +388,7 @@ impl State {
             | Self::Stopping { host }
             | Self::Paused { host }
             | Self::Resuming { host }
+            | Self::Moving { host, .. }
             | Self::Replacing { host }
             | Self::Draining { host, .. }
             | Self::Terminating { host, .. } => Some(host),
@@ -396,6 +412,7 @@ impl State {
             | Self::Stopping { host }
             | Self::Paused { host }
             | Self::Resuming { host }
+            | Self::Moving { host, .. }
             | Self::Replacing { host }
             | Self::Draining { host, .. }
             | Self::Terminating { host, .. } => Some(host),
@@ -553,7 +570,8 @@ pub struct Notice {
     /// Which one.
     pub instance_id: String,
     /// What.
-    pub text: String,
+    #[serde(flatten)]
+    pub said: Announcement,
 }
 
 /// How the event begins which says that an enclave's end takes too long.

@@ -12,7 +12,11 @@ use crate::{
     shared::shares,
     step::{failed, launch, missed},
 };
-use bailey_model::{Base64Bytes, UnixMillis, failure::Failure, hosts::Nonce};
+use bailey_model::{
+    Base64Bytes, UnixMillis,
+    failure::Failure,
+    hosts::{Announcement, Nonce},
+};
 
 /// It is known what lies where the image's signed manifest would be.
 ///
@@ -159,24 +163,29 @@ pub fn started(entry: &Entry, fresh: [u8; 32], now: UnixMillis) -> Entry {
         since: entry.accepted_at,
         restarts: 0,
     };
-    entry.moved(state, now)
+    // EC2 starts it on other hardware: what was announced before is over.
+    Entry { notice: None, ..entry.moved(state, now) }
 }
 
-/// AWS announced that it will take the entry's instance away; none when that is known already, or the
-/// instance is not the entry's.
+/// AWS announced something about the entry's instance; none when that is known already, the instance is
+/// not the entry's, or less than what is known.
 ///
-/// It changes nothing but what people see: an enclave is replaced when its instance is gone, not before,
-/// so that there are never two.
+/// It is noted for people. What follows from it is decided like anything else.
 #[must_use]
-pub fn noticed(entry: &Entry, instance_id: &str, text: &str, now: UnixMillis) -> Option<Entry> {
+pub fn noticed(
+    entry: &Entry,
+    instance_id: &str,
+    said: &Announcement,
+    now: UnixMillis,
+) -> Option<Entry> {
     let host = entry.state.host().filter(|host| host.instance_id == instance_id)?;
-    let notice = Notice { instance_id: host.instance_id.clone(), text: text.to_owned() };
-    if entry.notice.as_ref() == Some(&notice) {
+    let is_less = |known: &Announcement| known == said || (known.takes_away && !said.takes_away);
+    if entry.announced().is_some_and(is_less) {
         return None;
     }
     let mut next = entry.clone();
-    next.note(now, format!("{instance_id}: {text}"));
-    next.notice = Some(notice);
+    next.note(now, format!("{instance_id}: {}", said.text));
+    next.notice = Some(Notice { instance_id: host.instance_id.clone(), said: said.clone() });
     Some(next)
 }
 

@@ -70,6 +70,7 @@ fn status(entry: &Entry, record: &RecordState) -> Option<Status> {
         | State::Deploying { .. }
         | State::Reporting { .. }
         | State::Resuming { .. }
+        | State::Moving { .. }
         | State::Replacing { .. } => Status::Deploying,
         State::Pausing { .. } | State::Stopping { .. } => Status::Pausing,
         State::Paused { .. } => Status::Paused,
@@ -166,7 +167,7 @@ fn deployment(
             .chain(edited)
             .chain(refused_places(entry))
             .chain(degraded(entry))
-            .chain(announced(entry))
+            .chain(entry.announced().map(|said| said.text.clone()))
             .chain(overdue(entry))
             .chain(unheard_of(entry, view))
             .chain(view.retrying.map(str::to_owned))
@@ -199,13 +200,6 @@ fn unheard_of(entry: &Entry, view: &View<'_>) -> Option<String> {
 /// What a record says whose enclave should have ended long ago.
 fn overdue(entry: &Entry) -> Option<String> {
     entry.is_overdue().then(|| "its end takes too long, and is tried on".to_owned())
-}
-
-/// What AWS announced about the present instance.
-fn announced(entry: &Entry) -> Option<String> {
-    let host = entry.state.host()?;
-    let notice = entry.notice.as_ref().filter(|it| it.instance_id == host.instance_id)?;
-    Some(notice.text.clone())
 }
 
 /// What a record says whose enclave fails to attest again.

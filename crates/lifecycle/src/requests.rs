@@ -94,6 +94,7 @@ fn take_deploy(
         | State::Deployed { .. }
         | State::Paused { .. }
         | State::Resuming { .. }
+        | State::Moving { .. }
         | State::Replacing { .. } => take_edit(entry, record, now),
     }
 }
@@ -117,6 +118,7 @@ fn pause(entry: &Entry, now: UnixMillis) -> Option<Entry> {
         | State::Refusing
         | State::Launching { cancelled: None, .. }
         | State::Joining { .. }
+        | State::Moving { .. }
         | State::Replacing { .. }
         | State::Ended { .. } => {
             let message = format!("PAUSING was asked for in the phase {}", entry.phase());
@@ -247,7 +249,9 @@ pub(crate) fn end(entry: &Entry, outcome: Outcome, now: UnixMillis) -> Option<En
             State::Draining { host: next_desired(host), outcome, since: now }
         }
         // Its host is asked to end what it runs already.
-        State::Pausing { host, since } => State::Draining { host, outcome, since },
+        State::Pausing { host, since } | State::Moving { host, since } => {
+            State::Draining { host, outcome, since }
+        }
         State::Stopping { host }
         | State::Paused { host }
         | State::Resuming { host }

@@ -338,10 +338,17 @@ fn is_open(
     };
     let most = config.enclaves_per_parent.min(MOST_TENANTS);
     is_here
+        && !is_left(slot, entry)
         && slot.tenants.len() < most
         && !slot.tenants.contains_key(&entry.id)
         && fits(spec, slot)
         && has_its_ports(spec, slot)
+}
+
+/// Whether the entry knows that AWS takes the slot's host away.
+fn is_left(slot: &Slot, entry: &Entry) -> bool {
+    let doomed = entry.notice.as_ref().filter(|notice| notice.said.takes_away);
+    doomed.zip(slot.host()).is_some_and(|(notice, host)| notice.instance_id == host.instance_id)
 }
 
 /// Whether no tenant has a port of the parent that this one asks for.

@@ -6,7 +6,7 @@
 //!          v                     |
 //!        EMPTY --intent--> LAUNCHING --answer--> BOOTING --agent reports--> READY --claimed--> EMPTY
 //!          ^                                        |                         |
-//!          +---- TERMINATING <--never reports, not wanted, of an old template-+
+//!          +---- TERMINATING <-never reports, not wanted, old template, taken away-+
 //! ```
 //!
 //! A slot is a place for one spare host, with intents of its own. A deploy claims the host of a ready
@@ -302,6 +302,11 @@ pub fn next_slot_step(slot: &Slot, view: &SlotView<'_>, config: &Config) -> Slot
         SlotState::Launching { intent } => SlotStep::Launch(intent.clone()),
         SlotState::Booting { host, .. } | SlotState::Ready { host, .. } if !is_wanted => {
             save(slot.ending(host, "it is no longer called for", now))
+        }
+        SlotState::Booting { host, .. } | SlotState::Ready { host, .. }
+            if view.observed.is_some_and(|observed| observed.is_taken_away) =>
+        {
+            save(slot.ending(host, "AWS takes its instance away", now))
         }
         SlotState::Booting { host, template_version } if view.observed.is_some() => {
             let (host, template_version) = (host.clone(), *template_version);

@@ -16,7 +16,7 @@ use crate::{
 use bailey_model::{
     Base64Bytes, S3Location, Status, UnixMillis,
     failure::{Failure, FailureCode},
-    hosts::{Assignment, Desired, EifSource, HostPhase, Nonce, ObservedAssignment},
+    hosts::{Announcement, Assignment, Desired, EifSource, HostPhase, Nonce, ObservedAssignment},
     record::RestartPolicy,
 };
 use std::time::Duration;
@@ -89,14 +89,17 @@ pub fn next_step(view: &View<'_>, config: &Config) -> Step {
     }
 }
 
-/// The entry with what its host heard of EC2, unless EC2 itself has said something about the instance.
+/// The entry with what its host heard of EC2, unless EC2 itself has said as much about the instance.
 fn announced(entry: &Entry, view: &View<'_>) -> Option<Entry> {
-    let text = view.observed?.announced.as_ref()?;
+    let heard = view.observed?.announcement()?;
     let host = entry.state.host()?;
-    let is_known = entry.notice.as_ref().is_some_and(|it| it.instance_id == host.instance_id);
-    // In the host's words, and said to be so: a parent may put there what it likes.
-    let text = format!("its host says: {text}");
-    if is_known { None } else { noticed(entry, &host.instance_id, &text, view.now) }
+    if entry.announced().is_some_and(|known| known.takes_away || !heard.takes_away) {
+        return None;
+    }
+    // In the host's words, and said to be so: a parent may put there what it likes, and at most ends
+    // its own enclaves by it, a few times.
+    let said = Announcement { text: format!("its host says: {}", heard.text), ..heard };
+    noticed(entry, &host.instance_id, &said, view.now)
 }
 
 /// Whether the next step is not the first attempt at what it does.
@@ -172,6 +175,7 @@ fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
         }
         State::Stopping { host } => Step::Stop(host.clone()),
         State::Resuming { host } => resuming(entry, host, view, config),
+        State::Moving { host, since } => moving(entry, host, *since, view, config),
         State::Draining { host, outcome, since } => {
             draining(entry, host, *outcome, *since, view, config)
         }
@@ -447,6 +451,9 @@ fn deployed(entry: &Entry, running: &Running<'_>, view: &View<'_>, config: &Conf
     if let Some(assignment) = assignment.filter(|a| running.incarnation.is_over(a)) {
         return save(started_again(entry, running, assignment, view));
     }
+    if leaves(entry) {
+        return save(moved_away(entry, running, now));
+    }
     match &running.renewal.nonce {
         None if now >= running.renewal.due => {
             save(asked_again(entry, running, running.renewal.clone(), view))
@@ -486,6 +493,28 @@ fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: 
     // Deadlines count anew.
     next.accepted_at = now;
     next.moved(state, now)
+}
+
+/// Whether an enclave that is to run always leaves its instance before AWS takes it away.
+///
+/// It does so at once, however far ahead the date is: the hardware fails, or two minutes are left. There
+/// are never two enclaves, so it pauses for as long as a deploy takes; that is what the end of the
+/// instance would bring as well, only later, and in the middle of whatever it does.
+fn leaves(entry: &Entry) -> bool {
+    let is_always = entry.configuration().is_some_and(|it| it.restart == RestartPolicy::Always);
+    is_always
+        && entry.attempts < MOST_ATTEMPTS
+        && entry.announced().is_some_and(|said| said.takes_away)
+}
+
+/// The entry of an enclave that leaves its instance.
+fn moved_away(entry: &Entry, running: &Running<'_>, now: UnixMillis) -> Entry {
+    let mut next = entry.clone();
+    next.attested = None;
+    next.issued = running.sequence;
+    // Deadlines count anew.
+    next.accepted_at = now;
+    next.moved(State::Moving { host: next_desired(running.host.clone()), since: now }, now)
 }
 
 /// Whether the entry has taken a spare host, and nothing came of it yet.
@@ -631,6 +660,21 @@ fn pausing(
     }
 }
 
+fn moving(
+    entry: &Entry,
+    host: &Host,
+    since: UnixMillis,
+    view: &View<'_>,
+    config: &Config,
+) -> Step {
+    let state = State::Replacing { host: host.clone() };
+    match drained(entry, host, since, view, config) {
+        Drained::Done => save(entry.moved(state, view.now)),
+        Drained::TooLate(entry) => save(entry.moved(state, view.now)),
+        Drained::NotYet(step) => *step,
+    }
+}
+
 /// Whether a host has ended what it ran.
 enum Drained {
     /// Nothing runs there.
@@ -720,7 +764,9 @@ pub fn desired(entry: &Entry) -> Option<Desired> {
     let (host, nonce) = match &entry.state {
         State::Deploying { host, nonce, .. } => (host, Some(nonce)),
         State::Deployed { host, renewal, .. } => (host, Some(renewal.nonce.as_ref()?)),
-        State::Draining { host, .. } | State::Pausing { host, .. } => (host, None),
+        State::Draining { host, .. }
+        | State::Pausing { host, .. }
+        | State::Moving { host, .. } => (host, None),
         _ => return None,
     };
     if host.slot.is_some() {

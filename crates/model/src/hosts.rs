@@ -132,8 +132,21 @@ pub struct Observed {
     /// What EC2 has announced about the instance, in the host's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announced: Option<String>,
+    /// Whether that is the instance's end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_taken_away: bool,
     /// Every assignment that is wanted here or not yet gone.
     pub assignments: Vec<ObservedAssignment>,
+}
+
+/// What EC2 or AWS Health announces about an instance.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Announcement {
+    /// What, for people.
+    pub text: String,
+    /// Whether the instance is to be stopped or terminated: then its enclaves had better leave.
+    #[serde(default)]
+    pub takes_away: bool,
 }
 
 /// More assignments than any parent can run: AWS allows four enclaves.
@@ -144,6 +157,13 @@ const MAX_DOCUMENT_BYTES: usize = 20 * 1_024;
 const MAX_NAME_BYTES: usize = 128;
 
 impl Observed {
+    /// What EC2 has announced about the instance, in the host's words.
+    #[must_use]
+    pub fn announcement(&self) -> Option<Announcement> {
+        let text = self.announced.clone()?;
+        Some(Announcement { text, takes_away: self.is_taken_away })
+    }
+
     /// This report with everything cut to a length that real reports keep well within.
     ///
     /// A parent may write what it likes up to DynamoDB's 400 KB. What the coordinator copies from it

@@ -39,6 +39,8 @@ pub enum Action {
     InstanceDies(usize),
     /// Somebody stops an instance.
     InstanceStops(usize),
+    /// EC2 tells an instance that it will take it away.
+    EndIsAnnounced(usize),
     /// The web app writes a status.
     Asks(usize, &'static str),
     /// The web app writes its whole record again.
@@ -111,6 +113,9 @@ impl World {
                 actions.push(Action::InstanceDies(number));
                 if instance.state == InstanceState::Running {
                     actions.push(Action::InstanceStops(number));
+                    if !instance.is_taken_away {
+                        actions.push(Action::EndIsAnnounced(number));
+                    }
                 }
             }
             if self.is_swept(instance) {
@@ -172,6 +177,12 @@ impl World {
             Action::InstanceStops(number) => {
                 self.left.faults = self.left.faults.saturating_sub(1);
                 self.end(number, InstanceState::Stopped);
+            }
+            Action::EndIsAnnounced(number) => {
+                self.left.faults = self.left.faults.saturating_sub(1);
+                if let Some(instance) = self.instances.get_mut(number) {
+                    instance.is_taken_away = true;
+                }
             }
             Action::SweepEnds(number) => self.end(number, InstanceState::Terminated),
             Action::Asks(enclave, status) => {

@@ -344,7 +344,12 @@ impl World {
             None => {
                 let id = format!("i-{:017x}", self.instances.len() + 1);
                 let (state, request) = (InstanceState::Running, Shared::new(request));
-                self.instances.push(Instance { id: id.clone(), state, request });
+                self.instances.push(Instance {
+                    id: id.clone(),
+                    state,
+                    request,
+                    is_taken_away: false,
+                });
                 id
             }
         };
@@ -368,6 +373,8 @@ impl World {
         let is_it = |i: &&mut Instance| i.id == instance_id && !i.state.is_ended();
         for instance in self.instances.iter_mut().filter(is_it) {
             instance.state = state;
+            // It is started on other hardware.
+            instance.is_taken_away &= state == InstanceState::Running;
         }
     }
 

@@ -87,9 +87,14 @@ impl World {
     pub(crate) fn host_does(&mut self, arn: &str, deed: Deed, number: usize) {
         let Some(desired) = self.desired.get(arn) else { return };
         let before = self.observed.get(arn);
+        let is_it = |i: &&crate::world::Instance| arn.ends_with(&i.id);
+        let is_taken_away = self.instances.iter().find(is_it).is_some_and(|i| i.is_taken_away);
         // The same is reported in many states.
-        let observed = REPORTED.get((arn, desired, before, deed, number, self.passed), || {
-            Shared::new(self.reported(arn, desired, before, deed, number))
+        let depends_on = (arn, desired, before, deed, number, self.passed, is_taken_away);
+        let observed = REPORTED.get(depends_on, || {
+            let announced = is_taken_away.then(|| "EC2 takes the instance away".to_owned());
+            let observed = self.reported(arn, desired, before, deed, number);
+            Shared::new(Observed { announced, is_taken_away, ..observed })
         });
         self.observed.insert(arn.to_owned(), observed);
     }

@@ -109,6 +109,8 @@ pub struct Instance {
     pub state: InstanceState,
     /// The request that launched it.
     pub request: Shared<LaunchRequest>,
+    /// Whether it was told that EC2 will take it away.
+    pub is_taken_away: bool,
 }
 
 /// Something that a test breaks on purpose, to see that a rule notices.
@@ -168,6 +170,8 @@ pub struct SlotSeen {
     pub(crate) slot: Shared<Slot>,
     pub(crate) is_wanted: bool,
     pub(crate) has_reported: bool,
+    /// Whether its host says that EC2 takes it away.
+    pub(crate) is_taken_away: bool,
     pub(crate) is_told: bool,
     pub(crate) instance: Option<InstanceState>,
 }
@@ -419,6 +423,7 @@ impl World {
         let arn = host.map(|host| host.instance_arn.as_str()).unwrap_or_default();
         SlotSeen {
             has_reported: self.observed.contains_key(arn),
+            is_taken_away: self.observed.get(arn).is_some_and(|it| it.is_taken_away),
             is_told: false,
             is_wanted,
             instance: host.and_then(|host| self.instance(&host.instance_id)),
@@ -428,7 +433,7 @@ impl World {
 
     /// The step that it decides by that.
     pub(crate) fn decided_for_slot(&self, seen: &SlotSeen) -> SlotStep {
-        let reported = Observed::default();
+        let reported = Observed { is_taken_away: seen.is_taken_away, ..Observed::default() };
         let view = SlotView {
             now: self.now(),
             is_wanted: seen.is_wanted,

@@ -1,13 +1,15 @@
 //! The lifecycle under random schedules: web app, coordinator, EC2 and host in any order, with
 //! crashes and lost answers.
 
-use crate::world::{LaunchFate, World, host_failure, record_with, seed_record};
+use crate::world::{LaunchFate, World, host_failure, record_with};
 use bailey_lifecycle::InstanceState;
 use bailey_model::{failure::FailureCode, hosts::HostPhase};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
+    AnnouncesEnd,
     Asks(&'static str),
     CoordinatorDiesInStep,
     CoordinatorSteps,
@@ -39,6 +41,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::HostFails),
         1 => Just(Event::HostRestartsEnclave),
         1 => Just(Event::InstanceDies),
+        1 => Just(Event::AnnouncesEnd),
         2 => prop::sample::select(vec![
             LaunchFate::AnswerLost, LaunchFate::RequestLost, LaunchFate::Refused,
         ]).prop_map(Event::LaunchMeets),
@@ -47,8 +50,9 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn happen(world: &mut World, event: Event) {
+fn happen(world: &mut World, event: Event, record: &Value) {
     match event {
+        Event::AnnouncesEnd => world.announces(true),
         Event::Asks(status) => world.ask(status),
         Event::CoordinatorDiesInStep => {
             world.step(true);
@@ -75,11 +79,11 @@ fn happen(world: &mut World, event: Event) {
         Event::LaunchMeets(fate) => world.fate = fate,
         Event::StartsAreRefused(refused) => world.can_start = !refused,
         Event::TimePasses(seconds) => world.later(seconds),
-        Event::WritesBadRecord => world.write(record_with(&serde_json::json!({"cpu_count": -1}))),
+        Event::WritesBadRecord => world.write(record_with(&json!({"cpu_count": -1}))),
         Event::WritesOtherRecord => {
-            world.write(record_with(&serde_json::json!({"memory_mib": 2048})));
+            world.write(record_with(&json!({"memory_mib": 2048})));
         }
-        Event::WritesRecord => world.write(seed_record()),
+        Event::WritesRecord => world.write(record.clone()),
         Event::DeletesRecord => world.record = None,
     }
 }
@@ -91,12 +95,14 @@ proptest! {
     /// a terminal status, with an instance alive if and only if it says so.
     #[test]
     fn every_schedule_keeps_the_rules_and_comes_to_rest(
+        restart in prop::sample::select(vec!["never", "on-failure", "always"]),
         events in prop::collection::vec(event(), 1..120),
     ) {
-        let mut world = World::with_record(seed_record());
+        let record = record_with(&json!({ "restart": restart }));
+        let mut world = World::with_record(record.clone());
         world.config.fallback_types = vec!["m6i.xlarge".parse().unwrap()];
         for event in events {
-            happen(&mut world, event);
+            happen(&mut world, event, &record);
             world.check();
         }
         world.fate = LaunchFate::Works;

@@ -80,3 +80,23 @@ fn a_host_that_is_lost_before_it_says_anything_about_an_enclave_is_replaced() {
     assert_eq!((world.status().as_str(), world.alive()), ("DEPLOYED", 1));
     assert_ne!(world.state().host().unwrap().instance_id, lost);
 }
+
+#[test]
+fn an_enclave_leaves_a_shared_host_that_aws_takes_away_and_does_not_join_it_again() {
+    let always = json!({"share_parent": true, "restart": "always", "instance_type": "m5.2xlarge"});
+    let mut world = World::with_record(record_with(&always));
+    world.deploy();
+    // One that stays keeps the host open to others.
+    world.beside_another(None);
+    let old = world.attribute("instance_id");
+    world.announces(true);
+    world.settle();
+    assert_eq!(world.attribute("phase"), "MOVING");
+    // It ends there, is deployed elsewhere, and answers.
+    for _ in 0..3 {
+        world.deploy();
+    }
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_ne!(world.attribute("instance_id"), old);
+    assert_eq!((world.instances.len(), world.alive()), (2, 2), "the other one's host is left alone");
+}

@@ -755,3 +755,82 @@ fn an_end_that_takes_too_long_is_told_once_and_tried_on() {
     assert_eq!(told(&world), 1);
     assert_eq!(world.status(), "DESTROYED");
 }
+
+#[test]
+fn an_enclave_that_is_to_run_always_leaves_an_instance_that_aws_takes_away() {
+    let mut world = World::with_record(record_with(&json!({"restart": "always"})));
+    world.deploy();
+    let old = world.attribute("instance_id");
+    world.announces(true);
+    world.settle();
+    assert_eq!((world.status().as_str(), world.attribute("phase")), ("DEPLOYING", "MOVING".into()));
+    assert_eq!(world.alive(), 1, "its host is asked to end the enclave first");
+    world.host_works();
+    world.settle();
+    assert_eq!((world.instances.len(), world.alive()), (2, 1));
+    world.deploy();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_ne!(world.attribute("instance_id"), old);
+    let warnings = world.attribute("deployment")["warnings"].to_string();
+    assert!(!warnings.contains("its host says"), "that was said of the other: {warnings}");
+    assert_eq!(world.reports.len(), 2, "it proves itself anew");
+}
+
+#[test]
+fn a_host_that_does_not_let_go_is_left_all_the_same() {
+    let mut world = World::with_record(record_with(&json!({"restart": "always"})));
+    world.deploy();
+    world.announces(true);
+    world.settle();
+    world.later(61);
+    world.settle();
+    assert_eq!((world.instances.len(), world.alive()), (2, 1));
+}
+
+#[test]
+fn an_announcement_that_takes_nothing_away_is_shown_and_moves_nobody() {
+    let mut world = World::with_record(record_with(&json!({"restart": "always"})));
+    world.deploy();
+    world.announces(false);
+    world.settle();
+    assert_eq!(world.status(), "DEPLOYED");
+    let warnings = world.attribute("deployment")["warnings"].to_string();
+    assert!(warnings.contains("its host says: EC2 has scheduled something"), "{warnings}");
+}
+
+#[test]
+fn an_enclave_that_need_not_run_always_stays_until_its_instance_ends() {
+    for restart in ["never", "on-failure"] {
+        let mut world = World::with_record(record_with(&json!({"restart": restart})));
+        world.deploy();
+        world.announces(true);
+        world.settle();
+        assert_eq!(world.status(), "DEPLOYED", "{restart}");
+    }
+}
+
+/// A parent that makes announcements up moves its own enclave, and not for ever.
+#[test]
+fn announcements_move_an_enclave_a_few_times_and_then_no_more() {
+    let mut world = World::with_record(record_with(&json!({"restart": "always"})));
+    world.deploy();
+    for _ in 0..30 {
+        world.announces(true);
+        world.settle();
+        world.deploy();
+    }
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.instances.len(), 10);
+}
+
+#[test]
+fn a_destroy_while_it_moves_ends_it() {
+    let mut world = World::with_record(record_with(&json!({"restart": "always"})));
+    world.deploy();
+    world.announces(true);
+    world.settle();
+    world.ask("PENDING_DESTROY");
+    world.deploy();
+    assert_eq!(world.status(), "DESTROYED");
+    assert_eq!((world.instances.len(), world.alive()), (1, 0));
+}

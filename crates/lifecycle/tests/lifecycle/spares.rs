@@ -261,3 +261,15 @@ fn a_slot_that_may_have_forgotten_proves_nothing() {
     assert_eq!(whose(&later(499)), Ownership::Orphaned);
     assert!(matches!(whose(&later(500)), Ownership::Unproven(_)));
 }
+
+#[test]
+fn a_spare_host_that_aws_takes_away_is_given_to_nobody_and_replaced() {
+    let observed = Observed { is_taken_away: true, ..Observed::default() };
+    let view = SlotView { observed: Some(&observed), ..view() };
+    for slot in [booting(), ready()] {
+        let ending = saved(&slot, &view);
+        assert_eq!(ending.name(), "TERMINATING");
+        let empty = spare::terminated(&ending, NOW);
+        assert_eq!(saved(&empty, &view).name(), "LAUNCHING", "another one is booted at once");
+    }
+}

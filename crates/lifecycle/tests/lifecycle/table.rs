@@ -24,7 +24,7 @@ type Situation = (&'static str, fn() -> World);
 /// Something that happens, by the name that the table gives it.
 type Event = (&'static str, fn(&mut World));
 
-const SITUATIONS: [Situation; 23] = [
+const SITUATIONS: [Situation; 24] = [
     ("ACCEPTED", || until(World::with_record(seed_record()), "ACCEPTED")),
     ("REFUSED", || until(World::with_record(record_with(&json!({"cpu_count": -1}))), "REFUSED")),
     ("LAUNCHING", || until(World::with_record(seed_record()), "LAUNCHING")),
@@ -66,6 +66,12 @@ const SITUATIONS: [Situation; 23] = [
         let mut world = paused();
         world.ask("RESUMING");
         until(world, "RESUMING")
+    }),
+    ("MOVING", || {
+        let mut world = World::with_record(record_with(&json!({"restart": "always"})));
+        world.deploy();
+        world.announces(true);
+        until(world, "MOVING")
     }),
     ("REPLACING", || {
         let mut world = paused();
@@ -142,10 +148,11 @@ const REQUESTS: [Event; 8] = [
     }),
 ];
 
-const EVENTS: [Event; 8] = [
+const EVENTS: [Event; 9] = [
     ("instance terminated", |world| all_instances(world, InstanceState::Terminated)),
     ("instance runs", |world| all_instances(world, InstanceState::Running)),
     ("instance stopped", |world| all_instances(world, InstanceState::Stopped)),
+    ("AWS announces its end", |world| world.announces(true)),
     ("host gives up", |world| {
         world.host_answers(|assignment| {
             assignment.phase = HostPhase::Failed;
@@ -315,7 +322,8 @@ fn document() -> String {
          ## What happens to instance, host and enclave\n\n\
          *Half an hour* is the deadline of a deploy; a running enclave attests again every hour. *Always* is the \
          restart policy of the record, as of one that shares its parent here; *terminating, shared* is one whose host, on \
-         which another enclave runs, does not end it.\n\n{}",
+         which another enclave runs, does not end it. *Its end* is that of the instance, announced by EC2 or AWS Health: a \
+         stop, a retirement or the interruption of a spot instance.\n\n{}",
         table("state", &REQUESTS),
         table("state", &EVENTS),
     )

@@ -217,6 +217,15 @@ impl World {
         self.save_slot(&slot);
     }
 
+    /// The host hears that AWS takes its instance away, or of something that does not.
+    pub(crate) fn announces(&mut self, takes_away: bool) {
+        let host = self.entry.as_ref().and_then(|entry| entry.state.host());
+        if let Some(observed) = host.and_then(|host| self.observed.get_mut(&host.instance_arn)) {
+            observed.announced = Some("EC2 has scheduled something".to_owned());
+            observed.is_taken_away = takes_away;
+        }
+    }
+
     /// The slot on whose host the enclave has a place.
     fn slot(&self) -> Option<&Slot> {
         let id = self.entry.as_ref().and_then(seat)?;

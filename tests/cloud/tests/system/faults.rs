@@ -73,8 +73,28 @@ async fn what_ec2_announces_to_a_host_is_shown_in_its_record() {
             record["deployment"]["warnings"].to_string().contains(warned)
         })
         .await;
-    assert_eq!(shown["status"], "DEPLOYED", "an enclave is replaced when its instance is gone");
+    assert_eq!(shown["status"], "DEPLOYED", "it need not run always: it stays until its instance ends");
     system.destroy_all(&["spot"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enclave_leaves_a_spot_instance_that_is_taken_back_and_proves_itself_on_another() {
+    let system = System::start().await;
+    system.put_record(&record("moves", &json!({ "restart": "always" }))).await.unwrap();
+    let deployed = system.reaches("moves", "DEPLOYED").await;
+    let old = deployed["deployment"]["instance_id"].as_str().unwrap().to_owned();
+    // EC2 would end it in an hour; nothing here waits for that.
+    system.ec2().announce_interruption(&old, 3_600).await.unwrap();
+    let moved = system
+        .becomes("moves", "it runs elsewhere", |record| {
+            record["status"] == "DEPLOYED" && record["deployment"]["instance_id"] != old.as_str()
+        })
+        .await;
+    assert!(moved["deployment"]["phases"]["MOVING"].is_string(), "{moved:?}");
+    assert_ne!(moved["attestation"]["report"], deployed["attestation"]["report"]);
+    let live: Vec<_> = system.simulation().await.unwrap().live().map(|it| it.id.clone()).collect();
+    assert_eq!(live, [moved["deployment"]["instance_id"].as_str().unwrap()]);
+    system.destroy_all(&["moves"]).await;
 }
 
 /// nitro-cli hangs, whatever it is asked: the agent lives on, kills what hangs, and comes to know what happened
