@@ -78,8 +78,9 @@ impl HostOptions {
             ("AWS_ACCESS_KEY_ID", "test".into()),
             ("AWS_SECRET_ACCESS_KEY", "test".into()),
         ];
+        let environment = environment.into_iter().chain(unit_environment());
         let environment: BTreeMap<String, OsString> =
-            environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            environment.map(|(name, value)| (name.to_owned(), value)).collect();
         Program {
             path: self.agent.clone(),
             arguments: vec!["run".into(), "--config".into(), dir.join("agent.toml").into()],
@@ -88,6 +89,13 @@ impl HostOptions {
             when_orphaned: Signal::SIGKILL,
         }
     }
+}
+
+/// The environment that the agent's unit gives it.
+fn unit_environment() -> impl Iterator<Item = (&'static str, OsString)> {
+    let lines = include_str!("../../../../agent/systemd/bailey-agent.service").lines();
+    let set = lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    set.map(|(name, value)| (name, value.into()))
 }
 
 /// What is fixed about one instance.
