@@ -79,6 +79,7 @@ fn measure() -> Result<bool, Failure> {
         enclave: RunningEnclave { nitro_id: "i-1-enc1".into(), cid: 16 },
         egress: vec![sink.to_string().parse()?, echo.to_string().parse()?],
         ingress: vec![],
+        debug: false,
     };
     let (_running, to_serve) = watch::channel(vec![enclave]);
     let (_found, findings) = watch::channel(Findings::new());

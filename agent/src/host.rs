@@ -165,6 +165,7 @@ impl Host {
                 enclave: enclave.clone(),
                 egress: unit.memory.assignment.egress.clone(),
                 ingress: unit.memory.assignment.ingress.clone(),
+                debug: unit.memory.assignment.debug,
             }),
             _ => None,
         };

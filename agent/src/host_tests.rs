@@ -1,5 +1,8 @@
 use super::*;
-use crate::testing::{NOW, assignment, image, nonce};
+use crate::{
+    testing::{NOW, assignment, image, nonce},
+    workload::Finding,
+};
 use bailey_model::{Pcr, failure::FailureCode, hosts::HostPhase, record::RestartPolicy};
 use std::time::Duration;
 
@@ -306,6 +309,19 @@ fn an_enclave_that_is_never_to_be_restarted_fails_when_it_ends() {
     host.listed(host.mark(), vec![], NOW);
     assert_eq!(host.orders(NOW), []);
     assert_eq!(seen(&host).failure.unwrap().code, FailureCode::EnclaveStopped);
+}
+
+#[test]
+fn the_last_lines_of_a_console_stand_in_the_failure() {
+    let mut assignment = assignment("a", 1);
+    assignment.restart = RestartPolicy::Never;
+    let mut host = started(assignment);
+    let console = vec!["mounting".to_owned(), "Kernel panic".to_owned()];
+    let finding = Finding { console, ..Finding::default() };
+    host.hear(&Findings::from([(enclave().nitro_id, finding)]));
+    host.listed(host.mark(), vec![], NOW);
+    let message = seen(&host).failure.unwrap().message;
+    assert!(message.ends_with(": its console said last: mounting / Kernel panic"), "{message}");
 }
 
 #[test]

@@ -151,9 +151,10 @@ fn listen_to_workloads(
         }
     };
     let (vsock, state_dir) = (config.vsock()?, config.state_dir.clone());
+    let nitro_cli = config.nitro_cli();
     let period = Duration::from_secs(config.health_period_s.max(1));
     beside.spawn(async move {
-        workload::listen(vsock, &state_dir, period, shipper, running, found).await;
+        workload::listen(vsock, nitro_cli, &state_dir, period, shipper, running, found).await;
     });
     Ok(workloads)
 }

@@ -17,8 +17,10 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
+use tokio::process::{Child, Command};
 
 /// nitro-cli's own boot timeout counts in these units of image and of memory.
 const BOOT_UNIT: Duration = Duration::from_secs(90);
@@ -82,6 +84,22 @@ impl NitroCli {
         let arguments = vec!["--enclave-id".to_owned(), nitro_id.to_owned()];
         let verb = "terminate-enclave";
         self.run(&self.run_by, verb, arguments, self.deadline, None).await.map(drop)
+    }
+
+    /// Begins to print the console of the enclave with this `EnclaveID`, which has to be in debug mode;
+    /// it is ended by dropping the child.
+    pub(crate) fn console(&self, nitro_id: &str) -> io::Result<Child> {
+        let program = self.program.display().to_string();
+        let own = [program.as_str(), "console", "--enclave-id", nitro_id];
+        let mut command = self.run_by.iter().map(String::as_str).chain(own);
+        Command::new(command.next().unwrap_or_default())
+            .args(command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
     }
 
     async fn run(

@@ -177,7 +177,10 @@ pub(crate) fn crashed(unit: &mut Unit, now: UnixMillis) {
         return;
     }
     let end = unit.finding.end.take();
-    let how = end.as_ref().map(|end| format!(": {}", end.how)).unwrap_or_default();
+    let said = std::mem::take(&mut unit.finding.console);
+    let said = (!said.is_empty()).then(|| format!("its console said last: {}", said.join(" / ")));
+    let how: String =
+        end.iter().map(|end| &end.how).chain(&said).map(|how| format!(": {how}")).collect();
     let (policy, succeeded) = (unit.memory.assignment.restart, end.is_some_and(|it| it.succeeded));
     let message = match unit.memory.history.judge(policy, succeeded, now) {
         Verdict::RestartAt(until) => {

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! supervisor --what runs--> listen --> a tail and a probe for each enclave, over vsock port 5006
-//!      ^                                  |--> journal
-//!      +------ findings (health, end) ----+--> CloudWatch Logs, when configured
+//!      ^                 |                |--> journal
+//!      |                 +--> a console --+--> CloudWatch Logs, when configured
+//!      +-- findings (health, end, last lines of the console)
 //! ```
 //!
 //! # Guarantees
@@ -16,6 +17,7 @@
 //! All of it is what an enclave says through its parent. It helps people; no decision about attestation
 //! reads it.
 
+mod console;
 mod events;
 mod listen;
 mod position;
@@ -50,6 +52,8 @@ pub struct Running {
     pub egress: Vec<Destination>,
     /// Where it is reached.
     pub ingress: Vec<IngressPort>,
+    /// Whether its console can be read.
+    pub debug: bool,
 }
 
 /// What was found out about the workload of one enclave.
@@ -59,6 +63,8 @@ pub struct Finding {
     pub health: Option<WorkloadHealth>,
     /// How it ended for good.
     pub end: Option<End>,
+    /// What the console of an enclave in debug mode said last.
+    pub console: Vec<String>,
 }
 
 /// How a workload ended that is not started again inside of its enclave.

@@ -143,6 +143,7 @@ async fn a_thousand_connections_misbehaving_peers_and_a_restart_leave_nothing_be
         enclave: RunningEnclave { nitro_id: format!("i-1-enc{cid}"), cid },
         egress: all.clone(),
         ingress: vec![],
+        debug: false,
     };
     let enclaves = [enclave(16), enclave(17)];
     let before = descriptors();

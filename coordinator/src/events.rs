@@ -126,8 +126,7 @@ fn health(detail: &Value) -> Event {
         text: format!("AWS Health announces {what}{from}"),
         takes_away: ENDS.contains(&what) && !is_over,
     };
-    let news =
-        |id: &str| InstanceNews { instance_id: id.to_owned(), notice: Some(said.clone()) };
+    let news = |id: &str| InstanceNews { instance_id: id.to_owned(), notice: Some(said.clone()) };
     Event::Instances(ids.filter(|id| id.starts_with("i-")).map(news).collect())
 }
 
@@ -272,7 +271,10 @@ mod tests {
                             "affectedEntities": [{ "entityValue": "i-1" }] },
             })
         };
-        assert!(takes_away(&health("AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED", "upcoming")));
+        assert!(takes_away(&health(
+            "AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED",
+            "upcoming"
+        )));
         assert!(!takes_away(&health("AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED", "closed")));
         assert!(!takes_away(&health("AWS_EC2_SYSTEM_REBOOT_MAINTENANCE_SCHEDULED", "upcoming")));
         let recommended = json!({

@@ -3,8 +3,8 @@
 use crate::{
     events::InstanceNews,
     queue::{Queue, Work},
-    subject::Subject,
     store::Written,
+    subject::Subject,
     sweep::SweepError,
     tick::{Coordinator, Next, TickError},
 };

@@ -145,6 +145,7 @@ fn enclave(id: &str, cid: u32, egress: &[&str], ingress: &[&str]) -> Running {
         enclave: RunningEnclave { nitro_id: format!("i-1-enc{cid}"), cid },
         egress: egress.iter().map(|text| text.parse().unwrap()).collect(),
         ingress: ingress.iter().map(|text| text.parse().unwrap()).collect(),
+        debug: false,
     }
 }
 
@@ -406,7 +407,7 @@ async fn a_port_that_waits_for_health_is_open_while_the_workload_is_healthy() {
     let _enclave = enclave_listening(parent.directory.path(), 23);
     let tell = |healthy| {
         let health = WorkloadHealth { healthy, detail: String::new(), since: UnixMillis(0) };
-        let finding = Finding { health: Some(health), end: None };
+        let finding = Finding { health: Some(health), ..Finding::default() };
         parent.findings.send(Findings::from([("i-1-enc23".to_owned(), finding)])).unwrap();
     };
     says(&mut parent.visit(8_083).await, "not gated").await;

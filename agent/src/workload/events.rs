@@ -6,7 +6,8 @@ use bailey_vsock::workload::{OutputEntry, OutputEvent, OutputStream};
 /// One line of a log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Line {
-    /// `stdout` or `stderr` of the workload, or `keep`, which tells what becomes of it.
+    /// `stdout` or `stderr` of the workload; `keep`, which tells what becomes of it; or `console`, that of
+    /// an enclave in debug mode.
     pub stream: &'static str,
     /// The text, without characters that a terminal would act upon.
     pub text: String,
@@ -16,11 +17,12 @@ impl Line {
     /// Whether the workload itself said it.
     #[must_use]
     pub fn is_of_the_workload(&self) -> bool {
-        self.stream != KEEP
+        ![KEEP, CONSOLE].contains(&self.stream)
     }
 }
 
 const KEEP: &str = "keep";
+pub(super) const CONSOLE: &str = "console";
 
 /// What an entry says, in lines: first that some were lost, when they were.
 #[must_use]
@@ -79,7 +81,7 @@ pub(super) fn end(event: &OutputEvent) -> Option<End> {
 const RESERVED: &str = "[PCR]";
 
 /// The text without control characters, and without words that are somebody else's to say.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let replaced = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
     let text: String = text.trim_end_matches('\r').chars().map(replaced).collect();
     text.replace(RESERVED, "(PCR)")

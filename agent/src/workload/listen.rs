@@ -1,7 +1,9 @@
 //! Who is listened to: whatever runs, and nothing else.
 
-use super::{Finding, Findings, Running, Shipper, position::Positions, probe, tail::Tail};
-use crate::vsock::Vsock;
+use super::{
+    Finding, Findings, Running, Shipper, console::Console, position::Positions, probe, tail::Tail,
+};
+use crate::{nitro_cli::NitroCli, vsock::Vsock};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -12,9 +14,11 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-/// Listens to the workload of each enclave that `running` names, until that ends.
+/// Listens to the workload of each enclave that `running` names, and to the console of those in debug
+/// mode, until that ends.
 pub async fn listen(
     vsock: Vsock,
+    nitro_cli: NitroCli,
     state_dir: &Path,
     health_period: Duration,
     shipper: Option<Shipper>,
@@ -24,7 +28,7 @@ pub async fn listen(
     let positions = Positions::below(state_dir);
     // Dropping it ends all of them.
     let mut tasks = JoinSet::new();
-    let mut listening = BTreeMap::<String, [AbortHandle; 2]>::new();
+    let mut listening = BTreeMap::<String, Vec<AbortHandle>>::new();
     // Before the supervisor says anything, what runs is unknown, and nothing is to be forgotten.
     while running.changed().await.is_ok() {
         let now = running.borrow_and_update().clone();
@@ -59,7 +63,13 @@ pub async fn listen(
             let health = noting(&found, &nitro_id, |finding, health| finding.health = Some(health));
             let tail = tasks.spawn(tail.follow(ended));
             let probe = tasks.spawn(probe::watch(vsock.clone(), it.clone(), health_period, health));
-            listening.insert(nitro_id, [tail, probe]);
+            let console = it.debug.then(|| {
+                let last = noting(&found, &nitro_id, |finding, lines| finding.console = lines);
+                let (nitro_cli, shipper) = (nitro_cli.clone(), shipper.clone());
+                let console = Console { nitro_cli, running: it.clone(), shipper };
+                tasks.spawn(console.follow(last))
+            });
+            listening.insert(nitro_id, [tail, probe].into_iter().chain(console).collect());
         }
         // Those that were aborted, and probes that are not configured.
         while tasks.try_join_next().is_some() {}

@@ -1,7 +1,7 @@
 //! Listening to enclaves that are Unix sockets and a few lines of this file.
 
 use super::*;
-use crate::vsock::Vsock;
+use crate::{nitro_cli::NitroCli, vsock::Vsock};
 use bailey_model::Generation;
 use bailey_vsock::{
     frame::{self, HEADER_LEN},
@@ -10,7 +10,7 @@ use bailey_vsock::{
         OutputEvent, OutputStream, WorkloadExit, WorkloadRequest, WorkloadResponse,
     },
 };
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
@@ -93,6 +93,7 @@ fn running(cid: u32) -> Running {
         enclave: RunningEnclave { nitro_id: format!("i-1-enc{cid}"), cid },
         egress: vec![],
         ingress: vec![],
+        debug: false,
     }
 }
 
@@ -110,7 +111,8 @@ impl Listening {
         let directory = directory.to_owned();
         let task = tokio::spawn(async move {
             let vsock = Vsock::Unix(directory.clone());
-            listen(vsock, &directory, OFTEN, Some(shipper), to_watch, found).await;
+            let nitro_cli = NitroCli::plain(directory.join("nitro-cli"), LIMIT);
+            listen(vsock, nitro_cli, &directory, OFTEN, Some(shipper), to_watch, found).await;
         });
         Self { workloads, lines, task }
     }
@@ -179,7 +181,7 @@ async fn how_a_workload_ended_is_known_until_its_enclave_is_nobodys() {
     say(&mut stream, 2, OutputEvent::Exited { attempt: 2, exit, will_restart: false }).await;
     let findings = listening.finds(|findings| !findings.is_empty()).await;
     let end = End { how: "its workload ended with exit code 3".to_owned(), succeeded: false };
-    assert_eq!(findings["i-1-enc16"], Finding { health: None, end: Some(end) });
+    assert_eq!(findings["i-1-enc16"], Finding { end: Some(end), ..Finding::default() });
     listening.runs(vec![]);
     listening.finds(Findings::is_empty).await;
 }
@@ -228,4 +230,42 @@ async fn an_image_without_a_probe_is_asked_once() {
     while let Ok((request, _)) = second.asked.try_recv() {
         assert!(matches!(request, WorkloadRequest::Output { .. }), "{request:?}");
     }
+}
+
+/// A nitro-cli that prints a console, once, and nothing the second time.
+fn console_of(directory: &Path, said: &str) {
+    let script = format!(
+        "#!/bin/sh\nset -eu\n[ \"$1 $2 $3\" = 'console --enclave-id i-1-enc16' ]\n\
+         mkdir \"$0.read\"\nprintf '{said}'\n"
+    );
+    let path = directory.join("nitro-cli");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[tokio::test]
+async fn the_console_of_an_enclave_in_debug_mode_is_told_and_its_last_lines_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = "Successfully connected to the console.\\n1\\n2\\n3\\n4\\n5\\nKernel panic";
+    console_of(dir.path(), said);
+    let mut listening = Listening::below(dir.path());
+    listening.runs(vec![Running { debug: true, ..running(16) }]);
+    let findings = listening.finds(|findings| !findings.is_empty()).await;
+    assert_eq!(findings["i-1-enc16"].console, ["2", "3", "4", "5", "Kernel panic"]);
+    for line in ["1", "2", "3", "4", "5", "Kernel panic"] {
+        assert_eq!(listening.next_line().await, ("system", line.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn the_console_of_an_enclave_without_debug_mode_is_not_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    console_of(dir.path(), "secret");
+    let mut enclave = Enclave::at(dir.path(), 16);
+    let mut listening = Listening::below(dir.path());
+    listening.runs(vec![running(16)]);
+    let (_, mut stream) = enclave.asked_for_output().await;
+    say(&mut stream, 1, line("hello")).await;
+    assert_eq!(listening.next_line().await, ("application", "hello".to_owned()));
+    assert!(!dir.path().join("nitro-cli.read").exists());
 }

@@ -660,13 +660,7 @@ fn pausing(
     }
 }
 
-fn moving(
-    entry: &Entry,
-    host: &Host,
-    since: UnixMillis,
-    view: &View<'_>,
-    config: &Config,
-) -> Step {
+fn moving(entry: &Entry, host: &Host, since: UnixMillis, view: &View<'_>, config: &Config) -> Step {
     let state = State::Replacing { host: host.clone() };
     match drained(entry, host, since, view, config) {
         Drained::Done => save(entry.moved(state, view.now)),
@@ -764,9 +758,9 @@ pub fn desired(entry: &Entry) -> Option<Desired> {
     let (host, nonce) = match &entry.state {
         State::Deploying { host, nonce, .. } => (host, Some(nonce)),
         State::Deployed { host, renewal, .. } => (host, Some(renewal.nonce.as_ref()?)),
-        State::Draining { host, .. }
-        | State::Pausing { host, .. }
-        | State::Moving { host, .. } => (host, None),
+        State::Draining { host, .. } | State::Pausing { host, .. } | State::Moving { host, .. } => {
+            (host, None)
+        }
         _ => return None,
     };
     if host.slot.is_some() {

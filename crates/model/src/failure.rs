@@ -160,8 +160,8 @@ impl FailureCode {
                 "read the failed check in the report; do not trust this enclave"
             }
             Self::AttestationUnavailable => {
-                "the image must contain keep, or another responder on vsock port 5005; start it on a \
-                 parent with `nitro-cli run-enclave --debug-mode` and read `nitro-cli console`"
+                "the image must contain keep, or another responder on vsock port 5005; deploy it with \
+                 debug_mode, and `bailey logs` shows its console"
             }
             Self::CapacityUnavailable => {
                 "try another availability zone or instance type, or raise the account's quota"
@@ -186,8 +186,8 @@ impl FailureCode {
             }
             Self::EnclaveStartFailed => "the message holds nitro-cli's own words; see its E-code",
             Self::EnclaveStopped => {
-                "the workload in the enclave ended; start the image on a parent with \
-                 `nitro-cli run-enclave --debug-mode` and read `nitro-cli console`"
+                "the workload in the enclave ended; deploy it with debug_mode, and the failure has the \
+                 last lines of its console, `bailey logs` all of them"
             }
             Self::HostDiskFull => {
                 "give the parent a larger disk, or raise cache_limit_mib of the agent"

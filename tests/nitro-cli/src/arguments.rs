@@ -32,6 +32,12 @@ pub enum Command {
     },
     /// Terminates an enclave.
     TerminateEnclave(TerminateArguments),
+    /// Connect to the console of an enclave.
+    Console {
+        /// Enclave ID, used to uniquely identify an enclave.
+        #[arg(long)]
+        enclave_id: String,
+    },
     /// Returns information about the EIF found at a given path.
     DescribeEif {
         /// Path to the EIF to describe.

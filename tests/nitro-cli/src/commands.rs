@@ -1,5 +1,6 @@
 //! The commands that people and the agent give.
 
+mod console;
 mod run;
 
 use std::env;
@@ -46,8 +47,10 @@ pub fn main() -> ExitCode {
     let action = action(&command);
     match execute(&host, command) {
         Ok(text) => {
-            // Whoever went away does not need the answer any more.
-            let _ = writeln!(std::io::stdout(), "{text}");
+            if !text.is_empty() {
+                // Whoever went away does not need the answer any more.
+                let _ = writeln!(std::io::stdout(), "{text}");
+            }
             ExitCode::SUCCESS
         }
         Err(failure) => {
@@ -71,6 +74,7 @@ fn action(command: &Command) -> &'static str {
         Command::TerminateEnclave(TerminateArguments { all: true, .. }) => "Terminate All Enclaves",
         Command::TerminateEnclave(_) => "Terminate Enclave",
         Command::DescribeEif { .. } => "Describe EIF",
+        Command::Console { .. } => "Enclave Console",
     }
 }
 
@@ -85,6 +89,9 @@ fn execute(host: &Host, command: Command) -> Result<String, Failure> {
         }
         Command::TerminateEnclave(arguments) => terminate_enclave(host, &arguments),
         Command::DescribeEif { eif_path } => image::describe(&eif_path).map(|info| pretty(&info)),
+        Command::Console { enclave_id } => {
+            console::console(host, &enclave_id).map(|()| String::new())
+        }
         // Both were handled where nothing can be printed for people.
         Command::EnclaveProcess | Command::EnclaveInit { .. } => Ok(String::new()),
     }

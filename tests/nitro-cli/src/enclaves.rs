@@ -99,7 +99,7 @@ impl Enclave {
         }
     }
 
-    fn slot(&self) -> &str {
+    pub(crate) fn slot(&self) -> &str {
         Slot::in_enclave_id(&self.id)
     }
 

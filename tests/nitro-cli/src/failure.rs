@@ -119,6 +119,16 @@ pub enum Reason {
         "Enclave process connection failure. Such error appears when the enclave manager fails to connect to at least one enclave process for retrieving the description information."
     )]
     ProcessConnection,
+    /// E44: the enclave's console cannot be reached.
+    #[error(
+        "Enclave console connection failure. Such error appears when the Nitro CLI process fails to establish a connection to a running enclave's console."
+    )]
+    ConsoleConnection,
+    /// E45: the enclave's console cannot be read.
+    #[error(
+        "Enclave console read error. Such error appears when reading from a running enclave's console fails."
+    )]
+    ConsoleRead,
     /// E58: no enclave, or more than one, has the name.
     #[error(
         "Naming error. Such error appears when trying to perform an enclave operation using the enclave name and the name is invalid."
@@ -149,6 +159,8 @@ impl Reason {
             Self::EifParsing => 35,
             Self::Boot => 36,
             Self::ProcessConnection => 39,
+            Self::ConsoleConnection => 44,
+            Self::ConsoleRead => 45,
             Self::Naming => 58,
             Self::SignatureChecker => 59,
         }

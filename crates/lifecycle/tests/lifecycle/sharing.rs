@@ -98,5 +98,9 @@ fn an_enclave_leaves_a_shared_host_that_aws_takes_away_and_does_not_join_it_agai
     }
     assert_eq!(world.status(), "DEPLOYED");
     assert_ne!(world.attribute("instance_id"), old);
-    assert_eq!((world.instances.len(), world.alive()), (2, 2), "the other one's host is left alone");
+    assert_eq!(
+        (world.instances.len(), world.alive()),
+        (2, 2),
+        "the other one's host is left alone"
+    );
 }

@@ -73,7 +73,10 @@ async fn what_ec2_announces_to_a_host_is_shown_in_its_record() {
             record["deployment"]["warnings"].to_string().contains(warned)
         })
         .await;
-    assert_eq!(shown["status"], "DEPLOYED", "it need not run always: it stays until its instance ends");
+    assert_eq!(
+        shown["status"], "DEPLOYED",
+        "it need not run always: it stays until its instance ends"
+    );
     system.destroy_all(&["spot"]).await;
 }
 

@@ -1,8 +1,9 @@
 //! The life of enclaves.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 use std::thread;
 
 use crate::parent::{Parent, measure, run_arguments};
@@ -95,6 +96,29 @@ fn in_debug_mode_the_document_does_not_show_the_image() {
     assert_eq!(parent.describe()[0]["Flags"], "DEBUG_MODE");
     let document = document(&parent, &run["EnclaveCID"]);
     assert!(!holds(&document, &measure(&image).pcr0.0));
+}
+
+#[test]
+fn the_console_is_read_in_debug_mode_alone_and_ends_with_its_enclave() {
+    let parent = Parent::new();
+    let image = parent.rogue("honest");
+    let run = parent.run(&image).json();
+    let id = run["EnclaveID"].as_str().unwrap();
+    assert_eq!(parent.nitro_cli(&["console", "--enclave-id", id]).codes(), ["E44"]);
+
+    let run = parent.nitro_cli(&[&run_arguments(&image)[..], &["--debug-mode"]].concat()).json();
+    let id = run["EnclaveID"].as_str().unwrap();
+    let mut console = parent.command(&["console", "--enclave-id", id]);
+    let mut reading = console.stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(reading.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, format!("Connecting to the console for enclave {}...\n", run["EnclaveCID"]));
+    let mut said = String::new();
+    parent.nitro_cli(&["terminate-enclave", "--enclave-id", id]);
+    output.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("Successfully connected to the console.\n"), "{said}");
+    assert!(reading.wait().unwrap().success());
 }
 
 #[test]
