@@ -66,7 +66,7 @@ fn scheduled(text: &str) -> Option<Announcement> {
     let events: Vec<ScheduledEvent> = serde_json::from_str(text).ok()?;
     let active: Vec<_> = events.into_iter().filter(|event| event.state == "active").collect();
     let ends = |event: &&ScheduledEvent| ENDS.contains(&event.code.as_str());
-    let next = active.iter().find(ends).or(active.first())?;
+    let next = active.iter().find(ends).or_else(|| active.first())?;
     let text = format!("EC2 has scheduled {}, not before {}", next.code, next.not_before);
     Some(Announcement { text, takes_away: ends(&next) })
 }

@@ -180,7 +180,7 @@ pub(crate) fn crashed(unit: &mut Unit, now: UnixMillis) {
     let said = std::mem::take(&mut unit.finding.console);
     let said = (!said.is_empty()).then(|| format!("its console said last: {}", said.join(" / ")));
     let how: String =
-        end.iter().map(|end| &end.how).chain(&said).map(|how| format!(": {how}")).collect();
+        end.iter().map(|end| &end.how).chain(&said).flat_map(|it| [": ", it]).collect();
     let (policy, succeeded) = (unit.memory.assignment.restart, end.is_some_and(|it| it.succeeded));
     let message = match unit.memory.history.judge(policy, succeeded, now) {
         Verdict::RestartAt(until) => {

@@ -63,12 +63,11 @@ impl Console {
         let Some(mut output) = child.stdout.take() else { return Ok(0) };
         let (mut lines, mut told) = (Lines::default(), Told::new(Instant::now()));
         loop {
-            let more = match timeout(QUIET, lines.read(&mut output)).await {
-                Ok(more) => more?,
-                Err(_) => {
-                    told.found(found);
-                    lines.read(&mut output).await?
-                }
+            let more = if let Ok(more) = timeout(QUIET, lines.read(&mut output)).await {
+                more?
+            } else {
+                told.found(found);
+                lines.read(&mut output).await?
             };
             for line in lines.take(!more) {
                 for line in told.next(line, Instant::now()) {

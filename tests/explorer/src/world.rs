@@ -169,9 +169,8 @@ pub enum Coordinator {
 pub struct SlotSeen {
     pub(crate) slot: Shared<Slot>,
     pub(crate) is_wanted: bool,
-    pub(crate) has_reported: bool,
-    /// Whether its host says that EC2 takes it away.
-    pub(crate) is_taken_away: bool,
+    /// Once its host has reported: whether EC2 takes it away.
+    pub(crate) reported: Option<bool>,
     pub(crate) is_told: bool,
     pub(crate) instance: Option<InstanceState>,
 }
@@ -422,8 +421,7 @@ impl World {
         let host = slot.host();
         let arn = host.map(|host| host.instance_arn.as_str()).unwrap_or_default();
         SlotSeen {
-            has_reported: self.observed.contains_key(arn),
-            is_taken_away: self.observed.get(arn).is_some_and(|it| it.is_taken_away),
+            reported: self.observed.get(arn).map(|it| it.is_taken_away),
             is_told: false,
             is_wanted,
             instance: host.and_then(|host| self.instance(&host.instance_id)),
@@ -433,11 +431,12 @@ impl World {
 
     /// The step that it decides by that.
     pub(crate) fn decided_for_slot(&self, seen: &SlotSeen) -> SlotStep {
-        let reported = Observed { is_taken_away: seen.is_taken_away, ..Observed::default() };
+        let report = |is_taken_away| Observed { is_taken_away, ..Observed::default() };
+        let reported = seen.reported.map(report);
         let view = SlotView {
             now: self.now(),
             is_wanted: seen.is_wanted,
-            observed: seen.has_reported.then_some(&reported),
+            observed: reported.as_ref(),
             instance: seen.instance,
             is_told: seen.is_told,
         };

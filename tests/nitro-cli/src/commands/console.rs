@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::thread;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -44,12 +45,21 @@ fn follow(host: &Host, enclave: &Enclave) -> io::Result<()> {
     let alive = File::open(alive_file(host, enclave.slot()))?;
     println!("Successfully connected to the console.");
     let mut last = Output { file: output.file.try_clone()? };
+    // Both threads end with the program.
+    let (over, is_over) = mpsc::channel();
+    let ended = over.clone();
+    thread::spawn(move || ended.send(alive.lock_shared()));
     thread::spawn(move || {
-        // Ends with the program; whoever reads has gone when nothing can be written.
-        while output.copy().is_ok() && changes.read_events().is_ok() {}
-        std::process::exit(0);
+        let copied = loop {
+            let more = output.copy().and_then(|()| Ok(changes.read_events().map(drop)?));
+            if more.is_err() {
+                break more;
+            }
+        };
+        // Whoever read has gone when nothing can be written.
+        over.send(copied)
     });
-    alive.lock_shared()?;
+    is_over.recv().unwrap_or(Ok(()))?;
     last.copy()
 }
 
