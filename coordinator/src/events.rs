@@ -119,15 +119,18 @@ const ENDS: [&str; 3] = [
 fn health(detail: &Value) -> Event {
     let what = text(detail, "eventTypeCode").unwrap_or("an event");
     let from = text(detail, "startTime").map(|time| format!(", from {time}")).unwrap_or_default();
-    let entities = detail.get("affectedEntities").and_then(Value::as_array);
-    let ids = entities.into_iter().flatten().filter_map(|entity| text(entity, "entityValue"));
     let is_over = text(detail, "statusCode") == Some("closed");
-    let said = Announcement {
-        text: format!("AWS Health announces {what}{from}"),
-        takes_away: ENDS.contains(&what) && !is_over,
+    let ends = ENDS.contains(&what) && !is_over;
+    let news = |entity: &Value| {
+        let instance_id = text(entity, "entityValue").filter(|id| id.starts_with("i-"))?;
+        // One that was stopped and started again meanwhile is on other hardware.
+        let is_settled = matches!(text(entity, "status"), Some("RESOLVED" | "UNIMPAIRED"));
+        let said = format!("AWS Health announces {what}{from}");
+        let notice = Some(Announcement { text: said, takes_away: ends && !is_settled });
+        Some(InstanceNews { instance_id: instance_id.to_owned(), notice })
     };
-    let news = |id: &str| InstanceNews { instance_id: id.to_owned(), notice: Some(said.clone()) };
-    Event::Instances(ids.filter(|id| id.starts_with("i-")).map(news).collect())
+    let entities = detail.get("affectedEntities").and_then(Value::as_array);
+    Event::Instances(entities.into_iter().flatten().filter_map(news).collect())
 }
 
 /// An attribute in the form in which DynamoDB writes it itself, and events carry it.
@@ -264,19 +267,23 @@ mod tests {
 
     #[test]
     fn only_what_ends_an_instance_takes_it_away() {
-        let health = |code: &str, status: &str| {
+        let entity = |code: &str, status: &str, entity: &str| {
             json!({
                 "source": "aws.health", "detail-type": "AWS Health Event",
                 "detail": { "eventTypeCode": code, "statusCode": status,
-                            "affectedEntities": [{ "entityValue": "i-1" }] },
+                            "affectedEntities": [{ "entityValue": "i-1", "status": entity }] },
             })
         };
+        let health = |code: &str, status: &str| entity(code, status, "IMPAIRED");
         assert!(takes_away(&health(
             "AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED",
             "upcoming"
         )));
         assert!(!takes_away(&health("AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED", "closed")));
         assert!(!takes_away(&health("AWS_EC2_SYSTEM_REBOOT_MAINTENANCE_SCHEDULED", "upcoming")));
+        let stop = "AWS_EC2_INSTANCE_STOP_SCHEDULED";
+        assert!(takes_away(&entity(stop, "open", "PENDING")));
+        assert!(!takes_away(&entity(stop, "open", "RESOLVED")));
         let recommended = json!({
             "source": "aws.ec2", "detail-type": "EC2 Instance Rebalance Recommendation",
             "detail": { "instance-id": "i-1" },

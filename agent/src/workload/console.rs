@@ -1,7 +1,8 @@
-//! The console of an enclave in debug mode: what its kernel and its init print, and why they end.
+//! The console of an enclave in debug mode: what its kernel and its init print while it runs, and why they
+//! end.
 //!
-//! nitro-cli prints it. It is read as fast as it comes, for nobody should hold up an enclave; what comes
-//! faster than a journal takes is left out, and counted.
+//! nitro-cli prints it, once the enclave has given its sign of life. It is read as fast as it comes, for
+//! nobody should hold up an enclave; what comes faster than a journal takes is left out, and counted.
 
 use super::{
     Line, Running,
@@ -18,15 +19,20 @@ use tokio::{
 /// Who reads already keeps others out; so it is tried again ever more rarely.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// How many lines are told within [`PERIOD`]: a kernel's boot has fewer.
-const MOST_IN_PERIOD: u32 = 400;
-const PERIOD: Duration = Duration::from_secs(1);
+/// A connection that lasted so long was one.
+const LASTING: Duration = Duration::from_secs(10);
+/// How many lines are told at once: a kernel's boot has fewer. After that, one for each [`REFILL`]: together
+/// with what workloads print that is less than a journal takes.
+const BURST: u32 = 400;
+const REFILL: Duration = Duration::from_millis(50);
 /// A longer line is told in pieces.
 const MOST_LINE_BYTES: usize = 2_048;
-/// How many lines are remembered for the case that the enclave ends.
+/// How many lines are remembered for the case that the enclave ends, and how much of each.
 const REMEMBERED: usize = 5;
-/// After so much silence it is found out what was said last.
+const MOST_REMEMBERED_BYTES: usize = 300;
+/// After so much silence, or so long without any, it is found out what was said last.
 const QUIET: Duration = Duration::from_millis(200);
+const FOUND_EVERY: Duration = Duration::from_secs(1);
 /// What nitro-cli says itself, before the console.
 const CONNECTED: &str = "Successfully connected to the console.";
 const CONNECTING: &str = "Connecting to the console for enclave ";
@@ -44,29 +50,32 @@ impl Console {
     pub(crate) async fn follow(self, found: impl Fn(Vec<String>)) {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.read(&found).await {
-                Ok(0) => {}
-                Ok(_) => pause = FIRST_PAUSE,
-                Err(error) => log::debug!(
+            let since = Instant::now();
+            if let Err(error) = self.read(&found).await {
+                log::debug!(
                     enclave_id = self.running.enclave_id.as_str(),
                     error = error.to_string(); "console not read, trying again"
-                ),
+                );
+            }
+            if since.elapsed() >= LASTING {
+                pause = FIRST_PAUSE;
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// Reads lines until nitro-cli ends; how many there were.
-    async fn read(&self, found: &impl Fn(Vec<String>)) -> io::Result<u64> {
+    /// Reads lines until nitro-cli ends.
+    async fn read(&self, found: &impl Fn(Vec<String>)) -> io::Result<()> {
         let mut child = self.nitro_cli.console(&self.running.enclave.nitro_id)?;
-        let Some(mut output) = child.stdout.take() else { return Ok(0) };
+        let Some(mut output) = child.stdout.take() else { return Ok(()) };
         let (mut lines, mut told) = (Lines::default(), Told::new(Instant::now()));
         loop {
             let more = if let Ok(more) = timeout(QUIET, lines.read(&mut output)).await {
                 more?
             } else {
-                told.found(found);
+                told.rest().into_iter().for_each(|line| self.tell(line));
+                told.found(found, Instant::now());
                 lines.read(&mut output).await?
             };
             for line in lines.take(!more) {
@@ -74,10 +83,14 @@ impl Console {
                     self.tell(line);
                 }
             }
+            let now = Instant::now();
             if !more {
-                told.found(found);
-                child.wait().await?;
-                return Ok(told.lines);
+                told.rest().into_iter().for_each(|line| self.tell(line));
+                told.found(found, now);
+                return child.wait().await.map(drop);
+            }
+            if now.duration_since(told.found_at) >= FOUND_EVERY {
+                told.found(found, now);
             }
         }
     }
@@ -125,43 +138,56 @@ impl Lines {
 
 /// What was told, and what is remembered.
 struct Told {
+    /// How many lines may be told at once, and since when that is so.
+    allowed: u32,
     since: Instant,
-    in_period: u32,
+    /// Lines that were not told.
     left_out: u64,
-    lines: u64,
+    is_any: bool,
     last: Vec<String>,
+    found_at: Instant,
 }
 
 impl Told {
     fn new(now: Instant) -> Self {
-        Self { since: now, in_period: 0, left_out: 0, lines: 0, last: Vec::new() }
+        let (allowed, since, found_at) = (BURST, now, now);
+        Self { allowed, since, left_out: 0, is_any: false, last: Vec::new(), found_at }
     }
 
     /// What is to be told of one more line.
     fn next(&mut self, line: String, now: Instant) -> Vec<String> {
-        if self.lines == 0 && (line.starts_with(CONNECTING) || line == CONNECTED) {
+        if !self.is_any && (line.starts_with(CONNECTING) || line == CONNECTED) {
             return Vec::new();
         }
-        self.lines = self.lines.saturating_add(1);
+        self.is_any = true;
         if !line.trim().is_empty() {
-            self.last.push(line.clone());
+            let end = line.floor_char_boundary(MOST_REMEMBERED_BYTES);
+            self.last.push(line.get(..end).unwrap_or_default().to_owned());
             let surplus = self.last.len().saturating_sub(REMEMBERED);
             self.last.drain(..surplus);
         }
-        if now.duration_since(self.since) >= PERIOD {
-            (self.since, self.in_period) = (now, 0);
+        let refills = now.duration_since(self.since).as_millis() / REFILL.as_millis();
+        if refills > 0 {
+            let refills = u32::try_from(refills).unwrap_or(u32::MAX);
+            self.allowed = self.allowed.saturating_add(refills).min(BURST);
+            self.since = now;
         }
-        if self.in_period >= MOST_IN_PERIOD {
+        let Some(allowed) = self.allowed.checked_sub(1) else {
             self.left_out = self.left_out.saturating_add(1);
             return Vec::new();
-        }
-        self.in_period = self.in_period.saturating_add(1);
-        let left_out = std::mem::take(&mut self.left_out);
-        let note = (left_out > 0).then(|| format!("{left_out} lines were left out"));
-        note.into_iter().chain([line]).collect()
+        };
+        self.allowed = allowed;
+        self.rest().into_iter().chain([line]).collect()
     }
 
-    fn found(&self, found: &impl Fn(Vec<String>)) {
+    /// That lines were left out, when some were since that was told.
+    fn rest(&mut self) -> Option<String> {
+        let left_out = std::mem::take(&mut self.left_out);
+        (left_out > 0).then(|| format!("{left_out} lines were left out"))
+    }
+
+    fn found(&mut self, found: &impl Fn(Vec<String>), now: Instant) {
+        self.found_at = now;
         if !self.last.is_empty() {
             found(self.last.clone());
         }
@@ -171,6 +197,10 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bailey_model::{
+        UnixMillis,
+        failure::{Failure, FailureCode},
+    };
 
     async fn lines(bytes: &[u8]) -> Vec<String> {
         let (mut bytes, mut lines, mut all) = (bytes, Lines::default(), Vec::new());
@@ -206,9 +236,30 @@ mod tests {
         let mut told = Told::new(start);
         let flood = (0..1_000).flat_map(|n| told.next(n.to_string(), start)).count();
         assert_eq!(flood, 400);
-        let later = told.next("then".to_owned(), start + PERIOD);
+        let later = told.next("then".to_owned(), start + REFILL);
         assert_eq!(later, ["600 lines were left out", "then"]);
         assert_eq!(told.last, ["996", "997", "998", "999", "then"]);
+        assert!(told.next("at once".to_owned(), start + REFILL).is_empty());
+        assert_eq!(
+            told.rest().as_deref(),
+            Some("1 lines were left out"),
+            "also when nothing follows"
+        );
+        assert_eq!(told.rest(), None);
+    }
+
+    #[test]
+    fn the_last_lines_are_short_enough_for_a_failure_to_hold_them_all() {
+        let mut told = Told::new(Instant::now());
+        for n in 0..9 {
+            told.next(format!("{n}{}", "\u{fffd}".repeat(MOST_LINE_BYTES)), Instant::now());
+        }
+        let text = told.last.join(" / ");
+        let failure = Failure::new(FailureCode::EnclaveStopped, text, UnixMillis(0)).bounded();
+        assert_eq!(
+            failure.message.chars().filter(|c| c.is_ascii_digit()).collect::<String>(),
+            "45678"
+        );
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub(crate) fn blank(previous: Option<&Entry>, request: &Request, now: UnixMillis
         accepted_at: now,
         spec: None,
         attempts: 0,
+        losses: 0,
         issued: 0,
         manifest: None,
         state: State::Accepting,

@@ -38,6 +38,10 @@ pub struct Entry {
     /// How many launch intents this generation has had; each has a token of its own.
     #[serde(default)]
     pub attempts: u32,
+    /// How often this generation has lost its instance, or left it before it was lost; from 0 again after a
+    /// day without.
+    #[serde(default)]
+    pub losses: u32,
     /// Sequence of the newest nonce when this generation was paused: the next one follows it.
     #[serde(default)]
     pub issued: u64,
@@ -320,6 +324,13 @@ pub enum State {
         /// Since when.
         since: UnixMillis,
     },
+    /// Nothing runs: EC2 had no place for an enclave that ran before. It is tried again.
+    Waiting {
+        /// What EC2 said.
+        why: Failure,
+        /// Until when nothing is tried.
+        until: UnixMillis,
+    },
     /// The instance is done with; another one takes its place when it is terminated.
     Replacing {
         /// Where.
@@ -369,6 +380,7 @@ impl State {
             Self::Paused { .. } => "PAUSED",
             Self::Resuming { .. } => "RESUMING",
             Self::Moving { .. } => "MOVING",
+            Self::Waiting { .. } => "WAITING",
             Self::Replacing { .. } => "REPLACING",
             Self::Draining { .. } => "DRAINING",
             Self::Terminating { .. } => "TERMINATING",
@@ -396,6 +408,7 @@ impl State {
             | Self::Refusing
             | Self::Launching { .. }
             | Self::Joining { .. }
+            | Self::Waiting { .. }
             | Self::Ended { .. } => None,
         }
     }
@@ -420,6 +433,7 @@ impl State {
             | Self::Refusing
             | Self::Launching { .. }
             | Self::Joining { .. }
+            | Self::Waiting { .. }
             | Self::Ended { .. } => None,
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     manifest::{self, ManifestObject},
     requests::next_desired,
     shared::shares,
-    step::{failed, launch, missed},
+    step::{failed, launch, missed, shortage, waits},
 };
 use bailey_model::{
     Base64Bytes, UnixMillis,
@@ -84,6 +84,12 @@ pub fn launch_refused(
         let mut tried = tried.clone();
         tried.push(Tried { place: intent.place(), code: refused.code.clone() });
         return launch(entry, tried, config, short, now);
+    }
+    if refused.is_short() && cancelled.is_none() && waits(entry) {
+        let why = refused.failure(now);
+        let mut next = entry.clone();
+        next.note(now, format!("{}: {}", why.code, why.message));
+        return shortage(&next, why, now);
     }
     let outcome = cancelled.unwrap_or(Outcome::Failed);
     let mut next = entry.clone();
@@ -229,7 +235,9 @@ pub(crate) fn placed_anew(
 #[must_use]
 pub fn terminated(entry: &Entry, config: &Config, short: &[Place], now: UnixMillis) -> Entry {
     if let State::Replacing { .. } = &entry.state {
-        return placed_anew(entry, config, short, now);
+        // However long its end took: the next deploy has its own time.
+        let entry = Entry { accepted_at: now, ..entry.clone() };
+        return placed_anew(&entry, config, short, now);
     }
     let (State::Draining { host, outcome, .. } | State::Terminating { host, outcome, .. }) =
         &entry.state

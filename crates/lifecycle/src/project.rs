@@ -71,6 +71,7 @@ fn status(entry: &Entry, record: &RecordState) -> Option<Status> {
         | State::Reporting { .. }
         | State::Resuming { .. }
         | State::Moving { .. }
+        | State::Waiting { .. }
         | State::Replacing { .. } => Status::Deploying,
         State::Pausing { .. } | State::Stopping { .. } => Status::Pausing,
         State::Paused { .. } => Status::Paused,
@@ -177,6 +178,9 @@ fn deployment(
 
 /// Where EC2 had no capacity, while another place is tried.
 fn refused_places(entry: &Entry) -> Option<String> {
+    if let State::Waiting { why, until } = &entry.state {
+        return Some(format!("{}; tried again at {until}", why.message));
+    }
     let (tried, next) = match &entry.state {
         State::Launching { tried, intent, .. } => (tried, intent.place().to_string()),
         State::Joining { tried, .. } => (tried, "another shared host".to_owned()),

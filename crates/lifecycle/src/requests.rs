@@ -95,6 +95,7 @@ fn take_deploy(
         | State::Paused { .. }
         | State::Resuming { .. }
         | State::Moving { .. }
+        | State::Waiting { .. }
         | State::Replacing { .. } => take_edit(entry, record, now),
     }
 }
@@ -119,6 +120,7 @@ fn pause(entry: &Entry, now: UnixMillis) -> Option<Entry> {
         | State::Launching { cancelled: None, .. }
         | State::Joining { .. }
         | State::Moving { .. }
+        | State::Waiting { .. }
         | State::Replacing { .. }
         | State::Ended { .. } => {
             let message = format!("PAUSING was asked for in the phase {}", entry.phase());
@@ -237,7 +239,7 @@ fn refuse(entry: &Entry, failure: Failure) -> Option<Entry> {
 pub(crate) fn end(entry: &Entry, outcome: Outcome, now: UnixMillis) -> Option<Entry> {
     let state = match entry.state.clone() {
         // Whoever waits for a shared host leaves it to its slot.
-        State::Accepting | State::Refusing | State::Joining { .. } => {
+        State::Accepting | State::Refusing | State::Joining { .. } | State::Waiting { .. } => {
             State::Ended { outcome, host: None }
         }
         State::Launching { intent, cancelled, tried } if cancelled != Some(outcome) => {

@@ -22,7 +22,7 @@
 //! - A tenant gives its place up when the host says that its enclave is gone, or EC2 that the
 //!   instance is. One whose enclave cannot be ended keeps it, until the others have gone or cannot be
 //!   ended either: then the instance is terminated.
-//! - Nobody joins a host on which everybody is about to leave.
+//! - Nobody joins a host on which everybody is about to leave, or that a tenant knows to be taken away by AWS.
 
 use crate::{
     config::Config,
@@ -112,7 +112,8 @@ pub fn seated(before: &Entry, mut next: Entry, slot: Option<&Slot>) -> Seated {
         return Seated::Alone(Box::new(next));
     };
     let wanted = (seat(&next) == Some(&slot.id)).then(|| tenant(&next, present));
-    if wanted.as_ref() == Some(present) {
+    let closed = slot.closed || next.announced().is_some_and(|said| said.takes_away);
+    if wanted.as_ref() == Some(present) && closed == slot.closed {
         // It asks its host for nothing new.
         let version = before.state.host().map(|host| host.desired_version);
         if let (Some(host), Some(version)) = (next.state.host_mut(), version) {
@@ -120,7 +121,7 @@ pub fn seated(before: &Entry, mut next: Entry, slot: Option<&Slot>) -> Seated {
         }
         return Seated::Alone(Box::new(next));
     }
-    let mut changed = slot.clone();
+    let mut changed = Slot { closed, ..slot.clone() };
     match wanted {
         Some(tenant) => changed.tenants.insert(next.id.clone(), tenant),
         None => changed.tenants.remove(&next.id),
@@ -338,17 +339,11 @@ fn is_open(
     };
     let most = config.enclaves_per_parent.min(MOST_TENANTS);
     is_here
-        && !is_left(slot, entry)
+        && !slot.closed
         && slot.tenants.len() < most
         && !slot.tenants.contains_key(&entry.id)
         && fits(spec, slot)
         && has_its_ports(spec, slot)
-}
-
-/// Whether the entry knows that AWS takes the slot's host away.
-fn is_left(slot: &Slot, entry: &Entry) -> bool {
-    let doomed = entry.notice.as_ref().filter(|notice| notice.said.takes_away);
-    doomed.zip(slot.host()).is_some_and(|(notice, host)| notice.instance_id == host.instance_id)
 }
 
 /// Whether no tenant has a port of the parent that this one asks for.

@@ -92,6 +92,9 @@ pub struct Slot {
     /// The enclaves that have a place on its host, when several share it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tenants: BTreeMap<EnclaveId, Tenant>,
+    /// Whether nobody else may join its host, for AWS takes it away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 /// Where a slot's host is.
@@ -174,6 +177,7 @@ impl Slot {
             state: SlotState::Empty { until: UnixMillis(0), why: None },
             given: Vec::new(),
             tenants: BTreeMap::new(),
+            closed: false,
         }
     }
 
@@ -223,7 +227,8 @@ impl Slot {
     /// The slot without its host; the next one is another.
     pub(crate) fn emptied(&self, until: UnixMillis, why: Option<String>) -> Self {
         let (generation, tenants) = (self.generation.next(), BTreeMap::new());
-        Self { generation, tenants, ..self.with(SlotState::Empty { until, why }) }
+        let empty = self.with(SlotState::Empty { until, why });
+        Self { generation, tenants, closed: false, ..empty }
     }
 
     pub(crate) fn ending(&self, host: &Host, why: impl Into<String>, until: UnixMillis) -> Self {
@@ -306,7 +311,7 @@ pub fn next_slot_step(slot: &Slot, view: &SlotView<'_>, config: &Config) -> Slot
         SlotState::Booting { host, .. } | SlotState::Ready { host, .. }
             if view.observed.is_some_and(|observed| observed.is_taken_away) =>
         {
-            save(slot.ending(host, "AWS takes its instance away", now))
+            save(slot.ending(host, "AWS takes its instance away", now.plus(PAUSE)))
         }
         SlotState::Booting { host, template_version } if view.observed.is_some() => {
             let (host, template_version) = (host.clone(), *template_version);

@@ -91,8 +91,10 @@ pub fn next_step(view: &View<'_>, config: &Config) -> Step {
 
 /// The entry with what its host heard of EC2, unless EC2 itself has said as much about the instance.
 fn announced(entry: &Entry, view: &View<'_>) -> Option<Entry> {
-    let heard = view.observed?.announcement()?;
     let host = entry.state.host()?;
+    // What it heard before its instance was stopped and started again is over.
+    let observed = view.observed.filter(|it| it.desired_version >= host.desired_version)?;
+    let heard = observed.announcement()?;
     if entry.announced().is_some_and(|known| known.takes_away || !heard.takes_away) {
         return None;
     }
@@ -176,6 +178,7 @@ fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
         State::Stopping { host } => Step::Stop(host.clone()),
         State::Resuming { host } => resuming(entry, host, view, config),
         State::Moving { host, since } => moving(entry, host, *since, view, config),
+        State::Waiting { why, until } => waiting(entry, why, *until, view, config),
         State::Draining { host, outcome, since } => {
             draining(entry, host, *outcome, *since, view, config)
         }
@@ -246,6 +249,12 @@ fn joining(
     match joined(entry, view.slot) {
         Joined::NotYet => Step::Wait(Some(deadline)),
         Joined::Lost => again(tried.to_vec()),
+        Joined::Refused(place, refused) if refused.is_short() && waits(entry) => {
+            let why = refused.failure(now);
+            let mut next = entry.clone();
+            next.note(now, format!("{place}: {}", why.message));
+            save(shortage(&next, why, now))
+        }
         Joined::Refused(place, refused) => {
             let places = entry.spec.as_ref().map_or(0, |spec| spec.places.len());
             if refused.is_short() && places > 1 {
@@ -273,6 +282,42 @@ fn once_released(
     if is_released(entry, host, view) { save(then()) } else { Step::Wait(None) }
 }
 
+/// Whether an enclave waits for a place when EC2 has none: one that is to run always, and ran before. A
+/// first deploy fails at once, so that whoever asked for it can ask for something else.
+pub(crate) fn waits(entry: &Entry) -> bool {
+    let is_always = entry.configuration().is_some_and(|it| it.restart == RestartPolicy::Always);
+    is_always && entry.entered.contains_key(RUNNING)
+}
+
+/// The name of [`State::Deployed`].
+const RUNNING: &str = "RUNNING";
+
+/// How long a place is waited for before it is tried again.
+const SHORTAGE_PAUSE: Duration = Duration::from_mins(1);
+
+/// The entry that waits for a place.
+pub(crate) fn shortage(entry: &Entry, why: Failure, now: UnixMillis) -> Entry {
+    entry.moved(State::Waiting { why, until: now.plus(SHORTAGE_PAUSE) }, now)
+}
+
+fn waiting(
+    entry: &Entry,
+    why: &Failure,
+    until: UnixMillis,
+    view: &View<'_>,
+    config: &Config,
+) -> Step {
+    let now = view.now;
+    let deadline = entry.accepted_at.plus(config.deploy_timeout);
+    if now >= deadline {
+        return save(failed(entry, Failure { at: now, ..why.clone() }, now));
+    }
+    if now >= until {
+        return save(outcome::placed_anew(entry, config, view.short, now));
+    }
+    Step::Wait(Some(until.min(deadline)))
+}
+
 /// The entry of which EC2 refused every place; no instance is left of any intent.
 fn nowhere(entry: &Entry, tried: &[Tried], now: UnixMillis) -> Entry {
     let places: Vec<_> = tried.iter().map(ToString::to_string).collect();
@@ -283,6 +328,9 @@ fn nowhere(entry: &Entry, tried: &[Tried], now: UnixMillis) -> Entry {
     let failure = Failure::new(FailureCode::CapacityUnavailable, message, now);
     let mut next = entry.clone();
     next.note(now, format!("{}: {}", failure.code, failure.message));
+    if waits(entry) {
+        return shortage(&next, failure, now);
+    }
     next.failure = Some(failure);
     next.moved(State::Ended { outcome: Outcome::Failed, host: None }, now)
 }
@@ -451,7 +499,7 @@ fn deployed(entry: &Entry, running: &Running<'_>, view: &View<'_>, config: &Conf
     if let Some(assignment) = assignment.filter(|a| running.incarnation.is_over(a)) {
         return save(started_again(entry, running, assignment, view));
     }
-    if leaves(entry) {
+    if leaves(entry, now) {
         return save(moved_away(entry, running, now));
     }
     match &running.renewal.nonce {
@@ -475,7 +523,7 @@ fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: 
     let state = match restart {
         // A host that was spare may have been lost before it was taken.
         _ if is_ended && is_first_try(entry) => State::Replacing { host: host.clone() },
-        _ if entry.attempts >= MOST_ATTEMPTS => return failed(entry, failure, now),
+        _ if losses(entry, now) > MOST_LOSSES => return failed(entry, failure, now),
         // So may a shared one before it was joined.
         _ if is_ended && is_newcomer(entry, host, view) => State::Replacing { host: host.clone() },
         RestartPolicy::Always if is_ended => State::Replacing { host: host.clone() },
@@ -490,6 +538,7 @@ fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: 
     next.issued = sequence;
     // A launch counts by its intent.
     next.attempts = next.attempts.saturating_add(u32::from(!is_ended));
+    next.losses = losses(entry, now);
     // Deadlines count anew.
     next.accepted_at = now;
     next.moved(state, now)
@@ -499,11 +548,12 @@ fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: 
 ///
 /// It does so at once, however far ahead the date is: the hardware fails, or two minutes are left. There
 /// are never two enclaves, so it pauses for as long as a deploy takes; that is what the end of the
-/// instance would bring as well, only later, and in the middle of whatever it does.
-fn leaves(entry: &Entry) -> bool {
+/// instance would bring as well, only later, and in the middle of whatever it does. When EC2 has no place
+/// for it, it waits for one.
+fn leaves(entry: &Entry, now: UnixMillis) -> bool {
     let is_always = entry.configuration().is_some_and(|it| it.restart == RestartPolicy::Always);
     is_always
-        && entry.attempts < MOST_ATTEMPTS
+        && losses(entry, now) <= MOST_LOSSES
         && entry.announced().is_some_and(|said| said.takes_away)
 }
 
@@ -512,6 +562,7 @@ fn moved_away(entry: &Entry, running: &Running<'_>, now: UnixMillis) -> Entry {
     let mut next = entry.clone();
     next.attested = None;
     next.issued = running.sequence;
+    next.losses = losses(entry, now);
     // Deadlines count anew.
     next.accepted_at = now;
     next.moved(State::Moving { host: next_desired(running.host.clone()), since: now }, now)
@@ -528,8 +579,17 @@ fn is_newcomer(entry: &Entry, host: &Host, view: &View<'_>) -> bool {
     host.slot.is_some() && deploys && view.assignment(entry).is_none()
 }
 
-/// How many launches and starts one generation may come to before a lost instance ends it.
-const MOST_ATTEMPTS: u32 = 10;
+/// How many instances one generation may lose, or leave, before another loss ends it.
+const MOST_LOSSES: u32 = 9;
+/// After so long without a loss they are counted anew.
+const LOSSES_FORGOTTEN: Duration = Duration::from_hours(24);
+
+/// How many instances the entry has lost with the present one. Since the last loss its deadlines count.
+fn losses(entry: &Entry, now: UnixMillis) -> u32 {
+    let is_long_ago = now.since(entry.accepted_at) >= LOSSES_FORGOTTEN;
+    let before = if is_long_ago { 0 } else { entry.losses };
+    before.saturating_add(1)
+}
 
 /// The entry of an enclave that is another one than the one that answered: nothing is proven of it
 /// yet.

@@ -104,3 +104,22 @@ fn an_enclave_leaves_a_shared_host_that_aws_takes_away_and_does_not_join_it_agai
         "the other one's host is left alone"
     );
 }
+
+#[test]
+fn a_move_that_a_host_holds_up_does_not_take_the_time_of_the_next_deploy() {
+    let always = json!({"share_parent": true, "restart": "always", "instance_type": "m5.2xlarge"});
+    let mut world = World::with_record(record_with(&always));
+    world.deploy();
+    world.beside_another(None);
+    world.announces(true);
+    world.settle();
+    // The host says nothing more; the other one stays, so its instance does, until AWS ends it.
+    world.later(3_600);
+    world.settle();
+    world.instances[0].state = InstanceState::Terminated;
+    world.settle();
+    world.deploy();
+    world.deploy();
+    assert_eq!(world.status(), "DEPLOYED");
+    assert_eq!(world.instances.len(), 2);
+}

@@ -821,6 +821,78 @@ fn announcements_move_an_enclave_a_few_times_and_then_no_more() {
     }
     assert_eq!(world.status(), "DEPLOYED");
     assert_eq!(world.instances.len(), 10);
+    // A day later what was long ago no longer counts.
+    world.later(86_400);
+    world.settle();
+    world.deploy();
+    world.announces(true);
+    world.settle();
+    world.deploy();
+    assert_eq!(world.instances.len(), 11);
+}
+
+/// EC2 stops an instance that it retires; started again, it is another one.
+#[test]
+fn what_was_announced_before_an_instance_was_stopped_and_started_again_is_over() {
+    for restart in ["on-failure", "always"] {
+        let mut world = World::with_record(record_with(&json!({"restart": restart})));
+        world.settle();
+        world.host_works();
+        // Before anybody could act upon it.
+        world.announces(true);
+        world.instances[0].state = InstanceState::Stopped;
+        world.settle();
+        for observed in world.observed.values_mut() {
+            // It is answered by the agent of the new start, which heard of nothing.
+            (observed.announced, observed.is_taken_away) = (None, false);
+        }
+        world.host_works();
+        world.settle();
+        assert_eq!(world.status(), "DEPLOYED", "{restart}");
+        assert_eq!(world.instances.len(), 1, "{restart}");
+        let warnings = world.attribute("deployment")["warnings"].to_string();
+        assert!(!warnings.contains("its host says"), "{warnings}");
+    }
+}
+
+#[test]
+fn an_enclave_that_moves_waits_for_a_place_and_fails_when_there_is_none_for_long() {
+    let mut world = World::with_record(record_with(&json!({"restart": "always"})));
+    world.deploy();
+    world.announces(true);
+    world.fate = LaunchFate::Refused;
+    world.deploy();
+    assert_eq!(
+        (world.status().as_str(), world.attribute("phase")),
+        ("DEPLOYING", "WAITING".into())
+    );
+    let warnings = world.attribute("deployment")["warnings"].to_string();
+    assert!(warnings.contains("tried again at"), "{warnings}");
+    world.later(61);
+    world.deploy();
+    assert_eq!((world.status().as_str(), world.alive()), ("DEPLOYED", 1));
+
+    world.announces(true);
+    world.fate = LaunchFate::Refused;
+    world.deploy();
+    world.later(1_801);
+    world.settle();
+    assert_eq!(world.status(), "FAILED");
+    assert_eq!(world.failure_code(), Some(FailureCode::CapacityUnavailable));
+    assert_eq!(world.alive(), 0);
+}
+
+#[test]
+fn an_enclave_that_waits_for_a_place_is_destroyed_when_asked() {
+    let mut world = World::with_record(record_with(&json!({"restart": "always"})));
+    world.deploy();
+    world.announces(true);
+    world.fate = LaunchFate::Refused;
+    world.deploy();
+    world.ask("PENDING_DESTROY");
+    world.settle();
+    assert_eq!((world.status().as_str(), world.alive()), ("DESTROYED", 0));
+    assert_eq!(world.instances.len(), 1);
 }
 
 #[test]

@@ -270,6 +270,9 @@ fn a_spare_host_that_aws_takes_away_is_given_to_nobody_and_replaced() {
         let ending = saved(&slot, &view);
         assert_eq!(ending.name(), "TERMINATING");
         let empty = spare::terminated(&ending, NOW);
-        assert_eq!(saved(&empty, &view).name(), "LAUNCHING", "another one is booted at once");
+        let SlotState::Empty { until, .. } = empty.state else { panic!("{empty:?}") };
+        assert!(until > NOW, "hosts that all say so are not launched without a pause");
+        let later = SlotView { now: until, ..view };
+        assert_eq!(saved(&empty, &later).name(), "LAUNCHING", "another one is booted");
     }
 }

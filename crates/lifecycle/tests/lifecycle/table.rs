@@ -24,7 +24,7 @@ type Situation = (&'static str, fn() -> World);
 /// Something that happens, by the name that the table gives it.
 type Event = (&'static str, fn(&mut World));
 
-const SITUATIONS: [Situation; 24] = [
+const SITUATIONS: [Situation; 25] = [
     ("ACCEPTED", || until(World::with_record(seed_record()), "ACCEPTED")),
     ("REFUSED", || until(World::with_record(record_with(&json!({"cpu_count": -1}))), "REFUSED")),
     ("LAUNCHING", || until(World::with_record(seed_record()), "LAUNCHING")),
@@ -72,6 +72,14 @@ const SITUATIONS: [Situation; 24] = [
         world.deploy();
         world.announces(true);
         until(world, "MOVING")
+    }),
+    ("WAITING", || {
+        let mut world = World::with_record(record_with(&json!({"restart": "always"})));
+        world.deploy();
+        world.announces(true);
+        world.fate = LaunchFate::Refused;
+        world.deploy();
+        world
     }),
     ("REPLACING", || {
         let mut world = paused();

@@ -223,6 +223,8 @@ impl World {
         if let Some(observed) = host.and_then(|host| self.observed.get_mut(&host.instance_arn)) {
             observed.announced = Some("EC2 has scheduled something".to_owned());
             observed.is_taken_away = takes_away;
+            let arn = host.map(|host| host.instance_arn.as_str()).unwrap_or_default();
+            observed.desired_version = self.desired.get(arn).map_or(0, |desired| desired.version);
         }
     }
 

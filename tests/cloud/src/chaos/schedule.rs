@@ -216,17 +216,18 @@ impl Course {
         Ok(())
     }
 
-    /// An agent is killed, or a whole instance fails.
+    /// An agent is killed, a whole instance fails, or EC2 says that it will take one back.
     async fn strike_a_host(&mut self, cloud: &LocalCloud) -> Result<(), ChaosError> {
         let view = cloud.simulation().await.map_err(ChaosError::Cloud)?;
         let live: Vec<_> = view.live().filter(|it| it.agent_pid.is_some()).collect();
         let Some(instance) = self.random.pick(&live) else { return Ok(()) };
-        // Either may come too late: the instance may be gone by now.
-        if self.random.below(3) == 0 {
-            let _ = cloud.ec2().fail_instance(&instance.id).await;
-        } else {
-            let _ = cloud.ec2().kill_agent(&instance.id).await;
-        }
+        // Each may come too late: the instance may be gone by now.
+        let ec2 = cloud.ec2();
+        let _ = match self.random.below(4) {
+            0 => ec2.fail_instance(&instance.id).await,
+            1 => ec2.announce_interruption(&instance.id, 120).await,
+            _ => ec2.kill_agent(&instance.id).await,
+        };
         Ok(())
     }
 
