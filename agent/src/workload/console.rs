@@ -257,7 +257,7 @@ mod tests {
         let text = told.last.join(" / ");
         let failure = Failure::new(FailureCode::EnclaveStopped, text, UnixMillis(0)).bounded();
         assert_eq!(
-            failure.message.chars().filter(|c| c.is_ascii_digit()).collect::<String>(),
+            failure.message.chars().filter(char::is_ascii_digit).collect::<String>(),
             "45678"
         );
     }
