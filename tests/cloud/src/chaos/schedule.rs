@@ -41,8 +41,12 @@ const HOLD_LIMIT: Duration = Duration::from_secs(1);
 impl Schedule {
     /// Goes through the schedule in a cloud that has a wire.
     pub async fn run(self, cloud: &mut LocalCloud) -> Result<Findings, ChaosError> {
-        let mut course =
-            Course { random: Random::new(self.seed), web_app: WebApp::default(), another: None };
+        let mut course = Course {
+            random: Random::new(self.seed),
+            web_app: WebApp::default(),
+            another: None,
+            announced: Vec::new(),
+        };
         cloud.start_coordinator().map_err(ChaosError::Cloud)?;
         let ids: Vec<String> =
             (0..self.records).map(|n| format!("chaos-{}-{n}", self.seed)).collect();
@@ -94,6 +98,8 @@ struct Course {
     web_app: WebApp,
     /// A second coordinator.
     another: Option<Child>,
+    /// Instances whose end was announced.
+    announced: Vec<String>,
 }
 
 impl Course {
@@ -225,7 +231,10 @@ impl Course {
         let ec2 = cloud.ec2();
         let _ = match self.random.below(4) {
             0 => ec2.fail_instance(&instance.id).await,
-            1 => ec2.announce_interruption(&instance.id, 120).await,
+            1 => {
+                self.announced.push(instance.id.clone());
+                ec2.announce_interruption(&instance.id, 120).await
+            }
             _ => ec2.kill_agent(&instance.id).await,
         };
         Ok(())
@@ -233,6 +242,10 @@ impl Course {
 
     /// Nothing goes wrong from here on, and at least one coordinator runs.
     async fn calm(&mut self, cloud: &mut LocalCloud) -> Result<(), ChaosError> {
+        // The time has come: whoever has not left by now is too late.
+        for id in self.announced.drain(..) {
+            let _ = cloud.ec2().fail_instance(&id).await;
+        }
         wire(cloud)?.calm();
         cloud.ec2().clear_faults().await.map_err(ChaosError::Control)?;
         let calm = Settings { describe_lag_ms: Some(0), ..Settings::default() };
