@@ -86,10 +86,7 @@ pub fn launch_refused(
         return launch(entry, tried, config, short, now);
     }
     if refused.is_short() && cancelled.is_none() && waits(entry) {
-        let why = refused.failure(now);
-        let mut next = entry.clone();
-        next.note(now, format!("{}: {}", why.code, why.message));
-        return shortage(&next, why, now);
+        return shortage(entry, refused.failure(now), now);
     }
     let outcome = cancelled.unwrap_or(Outcome::Failed);
     let mut next = entry.clone();

@@ -249,16 +249,13 @@ fn joining(
     match joined(entry, view.slot) {
         Joined::NotYet => Step::Wait(Some(deadline)),
         Joined::Lost => again(tried.to_vec()),
-        Joined::Refused(place, refused) if refused.is_short() && waits(entry) => {
-            let why = refused.failure(now);
-            let mut next = entry.clone();
-            next.note(now, format!("{place}: {}", why.message));
-            save(shortage(&next, why, now))
-        }
         Joined::Refused(place, refused) => {
             let places = entry.spec.as_ref().map_or(0, |spec| spec.places.len());
             if refused.is_short() && places > 1 {
                 return again(tried.iter().cloned().chain([place]).collect());
+            }
+            if refused.is_short() && waits(entry) {
+                return save(shortage(entry, refused.failure(now), now));
             }
             save(failed(entry, refused.failure(now), now))
         }
@@ -297,7 +294,9 @@ const SHORTAGE_PAUSE: Duration = Duration::from_mins(1);
 
 /// The entry that waits for a place.
 pub(crate) fn shortage(entry: &Entry, why: Failure, now: UnixMillis) -> Entry {
-    entry.moved(State::Waiting { why, until: now.plus(SHORTAGE_PAUSE) }, now)
+    let mut next = entry.clone();
+    next.note(now, format!("{}: {}", why.code, why.message));
+    next.moved(State::Waiting { why, until: now.plus(SHORTAGE_PAUSE) }, now)
 }
 
 fn waiting(
@@ -326,11 +325,11 @@ fn nowhere(entry: &Entry, tried: &[Tried], now: UnixMillis) -> Entry {
         places => format!("EC2 refused every place: {}", places.join("; ")),
     };
     let failure = Failure::new(FailureCode::CapacityUnavailable, message, now);
+    if waits(entry) {
+        return shortage(entry, failure, now);
+    }
     let mut next = entry.clone();
     next.note(now, format!("{}: {}", failure.code, failure.message));
-    if waits(entry) {
-        return shortage(&next, failure, now);
-    }
     next.failure = Some(failure);
     next.moved(State::Ended { outcome: Outcome::Failed, host: None }, now)
 }
