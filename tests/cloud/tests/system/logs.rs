@@ -4,6 +4,10 @@ use crate::{
     images::{self, program},
     system::{LIMIT, System, options, record},
 };
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::process::Command;
@@ -91,17 +95,21 @@ async fn how_a_workload_ended_stands_in_the_records_failure() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_enclave_in_debug_mode_said_last_on_its_console_stands_in_its_failure() {
     let system = system().await;
-    let image = images::working(&["say", "out of cheese", "exit", "3"], &[]);
+    let image = images::working(&["say", "out of cheese", "wait"], &[]);
     system.upload_eif("breaks.eif", image.bytes).await.unwrap();
     let eif = "s3://your-bucket/breaks.eif";
     let configuration = json!({ "eif_path": eif, "restart": "never", "debug_mode": true });
     system.put_record(&record("breaks", &configuration)).await.unwrap();
+    // The console has it as `keep` copied it, the workload's own stream as it is.
+    logs_with(&system, "breaks", "system: stdout: out of cheese").await;
+    logs_with(&system, "breaks", "application: out of cheese").await;
+    system.reaches("breaks", "DEPLOYED").await;
+    // It ends without a word of its own.
+    let [(_, enclave)] = &system.enclaves()[..] else { panic!("one enclave runs") };
+    kill(Pid::from_raw(enclave.pid), Signal::SIGKILL).unwrap();
     let failed = system.reaches("breaks", "FAILED").await;
     let message = failed["error"]["message"].as_str().unwrap();
     assert!(message.contains("its console said last: "), "{failed:#?}");
     assert!(message.contains("stdout: out of cheese"), "{failed:#?}");
-    // The console has it as `keep` copied it, the workload's own stream as it is.
-    logs_with(&system, "breaks", "system: stdout: out of cheese").await;
-    logs_with(&system, "breaks", "application: out of cheese").await;
     system.end().await;
 }
