@@ -171,13 +171,19 @@ fn act(entry: &Entry, view: &View<'_>, config: &Config) -> Step {
             let running = Running { host, sequence: *sequence, incarnation, renewal };
             deployed(entry, &running, view, config)
         }
-        State::Pausing { host, since } => pausing(entry, host, *since, view, config),
+        State::Pausing { host, since } => {
+            let then = State::Stopping { host: host.clone() };
+            once_drained(entry, host, *since, then, view, config)
+        }
         State::Stopping { host } if host.slot.is_some() => {
             once_released(entry, host, view, || outcome::stopped(entry, now))
         }
         State::Stopping { host } => Step::Stop(host.clone()),
         State::Resuming { host } => resuming(entry, host, view, config),
-        State::Moving { host, since } => moving(entry, host, *since, view, config),
+        State::Moving { host, since } => {
+            let then = State::Replacing { host: host.clone() };
+            once_drained(entry, host, *since, then, view, config)
+        }
         State::Waiting { why, until } => waiting(entry, why, *until, view, config),
         State::Draining { host, outcome, since } => {
             draining(entry, host, *outcome, *since, view, config)
@@ -282,8 +288,11 @@ fn once_released(
 /// Whether an enclave waits for a place when EC2 has none: one that is to run always, and ran before. A
 /// first deploy fails at once, so that whoever asked for it can ask for something else.
 pub(crate) fn waits(entry: &Entry) -> bool {
-    let is_always = entry.configuration().is_some_and(|it| it.restart == RestartPolicy::Always);
-    is_always && entry.entered.contains_key(RUNNING)
+    runs_always(entry) && entry.entered.contains_key(RUNNING)
+}
+
+fn runs_always(entry: &Entry) -> bool {
+    entry.configuration().is_some_and(|it| it.restart == RestartPolicy::Always)
 }
 
 /// The name of [`State::Deployed`].
@@ -550,8 +559,7 @@ fn gone_on(entry: &Entry, sequence: u64, host: &Host, view: &View<'_>, failure: 
 /// instance would bring as well, only later, and in the middle of whatever it does. When EC2 has no place
 /// for it, it waits for one.
 fn leaves(entry: &Entry, now: UnixMillis) -> bool {
-    let is_always = entry.configuration().is_some_and(|it| it.restart == RestartPolicy::Always);
-    is_always
+    runs_always(entry)
         && losses(entry, now) <= MOST_LOSSES
         && entry.announced().is_some_and(|said| said.takes_away)
 }
@@ -704,26 +712,18 @@ fn draining(
     }
 }
 
-fn pausing(
+/// Goes on to the state `then` when the host has ended what it ran, or was asked for long enough.
+fn once_drained(
     entry: &Entry,
     host: &Host,
     since: UnixMillis,
+    then: State,
     view: &View<'_>,
     config: &Config,
 ) -> Step {
-    let state = State::Stopping { host: host.clone() };
     match drained(entry, host, since, view, config) {
-        Drained::Done => save(entry.moved(state, view.now)),
-        Drained::TooLate(entry) => save(entry.moved(state, view.now)),
-        Drained::NotYet(step) => *step,
-    }
-}
-
-fn moving(entry: &Entry, host: &Host, since: UnixMillis, view: &View<'_>, config: &Config) -> Step {
-    let state = State::Replacing { host: host.clone() };
-    match drained(entry, host, since, view, config) {
-        Drained::Done => save(entry.moved(state, view.now)),
-        Drained::TooLate(entry) => save(entry.moved(state, view.now)),
+        Drained::Done => save(entry.moved(then, view.now)),
+        Drained::TooLate(entry) => save(entry.moved(then, view.now)),
         Drained::NotYet(step) => *step,
     }
 }
